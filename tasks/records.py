@@ -1,0 +1,257 @@
+"""Small typed records that the rooms hand to one another through the step modules.
+
+Nothing here does anything: a record is what one room says and another one hears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tasks.frames import CONTACT_DATA, LEAD_DATA
+
+__all__ = [
+    "DATA",
+    "Account",
+    "Action",
+    "AppliedRow",
+    "Attempt",
+    "CustomField",
+    "FieldEnum",
+    "Kind",
+    "OutcomeState",
+    "Pipeline",
+    "PlanRow",
+    "Reject",
+    "RemoteContact",
+    "RemoteLead",
+    "Stage",
+    "User",
+]
+
+
+class Kind(StrEnum):
+    """What a plan row writes."""
+
+    CONTACT = "contact"
+    LEAD = "lead"
+    LINK = "link"
+    NOTE = "note"
+
+
+class Action(StrEnum):
+    """What a plan row does to its entity."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    MOVE = "move"  # an update of a deal that also changes its stage
+
+
+class OutcomeState(StrEnum):
+    """How a planned row ended; every planned row ends in exactly one of these."""
+
+    APPLIED = "applied"
+    REJECTED = "rejected"  # parked with a reason until its data, its mapping or a person changes it
+    DEFERRED = "deferred"  # not this time: it waits for another row or the next run
+    AMBIGUOUS = "ambiguous"  # sent, but the answer was lost
+
+
+#: Data of a card by kind, in the order in which the ledger packs their hashes.
+DATA: Mapping[Kind, tuple[str, ...]] = {Kind.CONTACT: CONTACT_DATA, Kind.LEAD: LEAD_DATA}
+
+
+# ---- amoCRM, as read -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The amoCRM account behind a token."""
+
+    id: int
+    subdomain: str
+    name: str
+    current_user_id: int
+    timezone: str  # IANA name; date fields are midnights of this zone
+    name_order: int  # contact_name_display_order: 1 first last, 2 last first
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of the account."""
+
+    id: int
+    name: str
+    is_active: bool
+    is_admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a pipeline; 142 and 143 stand in every pipeline."""
+
+    id: int
+    name: str
+    sort: int
+    pipeline_id: int
+    type: int = 0  # 1: «Неразобранное»
+    color: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A sales pipeline with its stages in order."""
+
+    id: int
+    name: str
+    sort: int
+    is_main: bool
+    is_archive: bool
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldEnum:
+    """One option of a select field."""
+
+    id: int
+    value: str
+    sort: int = 0
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomField:
+    """Definition of a custom field of contacts or leads."""
+
+    id: int
+    name: str
+    type: str
+    code: str | None = None
+    is_api_only: bool = False
+    sort: int = 0
+    enums: tuple[FieldEnum, ...] = ()
+
+
+#: ``custom_fields_values`` of an entity by field id: the raw ``values`` items as amoCRM sent them.
+FieldValues = Mapping[int, tuple[Mapping[str, Any], ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteContact:
+    """A contact as amoCRM has it now."""
+
+    id: int
+    name: str = field(repr=False)
+    first_name: str = field(repr=False)
+    last_name: str = field(repr=False)
+    responsible_user_id: int
+    updated_at: int  # epoch seconds
+    values: FieldValues = field(repr=False)
+    tags: frozenset[str] = frozenset()
+    is_deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLead:
+    """A deal as amoCRM has it now."""
+
+    id: int
+    name: str = field(repr=False)
+    price: int
+    pipeline_id: int
+    status_id: int
+    responsible_user_id: int
+    updated_at: int  # epoch seconds
+    values: FieldValues = field(repr=False)
+    tags: frozenset[str] = frozenset()
+    contact_ids: tuple[int, ...] = ()  # the main contact first
+    is_deleted: bool = False
+
+
+# ---- the ledger ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One write that a run intends, for one entity.
+
+    Attributes:
+        kind: What is written.
+        source_id: IDENT's id: the patient's for a contact, the root appointment's of the reschedule chain
+            for a lead, a link or a note.
+        action: Create, update or move.
+        changed: Data whose IDENT value differs from what was last sent, in the order of ``DATA``; empty for
+            a create.
+        amo_id: The entity to change; for a create, the existing entity to adopt, where one was found.
+    """
+
+    kind: Kind
+    source_id: int
+    action: Action
+    changed: tuple[str, ...] = ()
+    amo_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedRow:
+    """What the ledger knows of an entity that amoCRM acknowledged.
+
+    Attributes:
+        kind: Contact, lead or link.
+        source_id: As in ``PlanRow``.
+        amo_id: amoCRM's id; for a link, the contact's id.
+        row_hash: Keyed hash of all data of the row.
+        hashes: Keyed hash of each datum that was sent, by datum; 0 stands for "never sent".
+        pipeline_id: Where we last put the deal.
+        status_id: Where we last put the deal.
+        is_primary: Frozen when the deal was created.
+    """
+
+    kind: Kind
+    source_id: int
+    amo_id: int
+    row_hash: int
+    hashes: Mapping[str, int]
+    pipeline_id: int | None = None
+    status_id: int | None = None
+    is_primary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A batch of writes whose request left, or was about to leave, without a recorded answer."""
+
+    id: int
+    run_id: str
+    kind: Kind
+    action: Action
+    source_ids: tuple[int, ...]
+    highest_amo_id: int  # highest id of this kind seen before the request left
+    started_at: float  # epoch seconds
+    scans: int = 0  # complete scans that did not find it
+    last_scan_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was kept back, with the reason a person can act on.
+
+    Attributes:
+        entity: ``patient``, ``appointment``, ``contact`` or ``lead``.
+        source_id: IDENT's id.
+        reason: Name of the expectation, or amoCRM's code.
+        field: NAME of the offending column or field, never its value.
+        data_hash: Row hash at the time; another hash makes the row due again.
+        first_seen: Epoch seconds.
+        last_seen: Epoch seconds.
+    """
+
+    entity: str
+    source_id: int
+    reason: str
+    field: str = ""
+    data_hash: int = 0
+    first_seen: float = 0.0
+    last_seen: float = 0.0
