@@ -4,16 +4,17 @@ Everything behind the door works on these. A frame from any page, mode or databa
 in this order with these dtypes, also when it is empty, so that hashes never change because a page happened
 to hold no NULL.
 
-Units: times are UTC instants (``datetime64[us, UTC]``; IDENT stores clinic-local wall time, the clinic's zone
-is applied at the event's date), ``birth_date`` is a calendar day (``datetime64[us]`` at midnight), money is
-roubles as ``decimal128(18, 2)``, phones are E.164, ids are IDENT's integer keys (unique in one database only).
+Units: times are UTC instants (``datetime64[us, UTC]``; IDENT stores clinic-local wall time, the clinic's
+zone is applied at the event's date), ``birth_date`` is a calendar day (``datetime64[us]`` at midnight),
+money is roubles as ``decimal128(18, 2)``, phones are E.164, ids are IDENT's integer keys (unique in one
+database only).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -62,7 +63,7 @@ INSTANT: Final = "datetime64[us, UTC]"
 DAY: Final = "datetime64[us]"
 MONEY: Final = pd.ArrowDtype(pa.decimal128(18, 2))
 
-Dtype = str | pd.ArrowDtype
+Dtype = Literal["str", "int64", "Int64", "bool", "datetime64[us, UTC]", "datetime64[us]"] | pd.ArrowDtype
 
 #: Column -> dtype of the patients frame; one row per patient card.
 PATIENT_COLUMNS: Final[Mapping[str, Dtype]] = {
