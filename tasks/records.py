@@ -21,6 +21,7 @@ __all__ = [
     "CustomField",
     "FieldEnum",
     "Kind",
+    "Outcome",
     "OutcomeState",
     "Pipeline",
     "PlanRow",
@@ -255,3 +256,26 @@ class Reject:
     data_hash: int = 0
     first_seen: float = 0.0
     last_seen: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one planned row ended.
+
+    Attributes:
+        run_id: The run that planned it.
+        kind: As in the plan row.
+        source_id: As in the plan row.
+        state: The end state.
+        reason: Code of the reason; empty for applied rows.
+        field: NAME of the offending field, where amoCRM named one.
+        data_hash: Row hash at the time, so that a rejected row is tried again when its data changed.
+    """
+
+    run_id: str
+    kind: Kind
+    source_id: int
+    state: OutcomeState
+    reason: str = ""
+    field: str = ""
+    data_hash: int = 0

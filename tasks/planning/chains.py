@@ -1,0 +1,63 @@
+"""One deal per appointment: reschedule chains collapsed to their root.
+
+IDENT reschedules in two ways (``ident.md`` 1.8): the same row gets another time, or a new row names the old
+one in ``ID_ReceptionsTransferFrom`` and the old one is cancelled. For the clinic both are one appointment, so
+a chain is one deal: its key is the root, its content the latest row.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.frames import Status
+
+__all__ = ["NO_SHOW", "collapse"]
+
+NO_SHOW = "no_show"
+
+
+def collapse(appointments: pd.DataFrame) -> pd.DataFrame:
+    """Collapse reschedule chains.
+
+    Of several rows of a chain the one counts that nobody was rescheduled from; where a chain forks, one that
+    is not cancelled goes before one that is, then the highest id.
+
+    Args:
+        appointments: Canonical appointments; the chains of all rows must be complete. A row whose ancestor
+            is missing keeps that ancestor's id as its root, so that deleting an old row renames no deal.
+
+    Returns:
+        One row per chain with the appointment's columns and
+
+        * ``root_id`` (int64): the deal's key;
+        * ``stage_key`` (str): the status, or ``no_show`` for a cancelled appointment nobody came to.
+    """
+    parents = {
+        int(child): int(parent)
+        for child, parent in zip(
+            appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True
+        )
+        if not pd.isna(parent)
+    }
+    roots = {int(key): _root(int(key), parents) for key in appointments["appointment_id"]}
+    deals = appointments.assign(
+        root_id=appointments["appointment_id"].map(roots).astype("int64"),
+        stage_key=appointments["status"].where(
+            ~(appointments["is_no_show"] & (appointments["status"] == Status.CANCELLED)), NO_SHOW
+        ),
+    )
+    superseded = deals["appointment_id"].isin(set(parents.values()))
+    ranked = deals.assign(_superseded=superseded, _cancelled=deals["status"] == Status.CANCELLED).sort_values(
+        ["root_id", "_superseded", "_cancelled", "appointment_id"], ascending=[True, True, True, False]
+    )
+    latest = ranked.drop_duplicates("root_id", keep="first")
+    return latest.drop(columns=["_superseded", "_cancelled"]).reset_index(drop=True)
+
+
+def _root(key: int, parents: dict[int, int]) -> int:
+    """Follow a chain to its first row; a loop, which IDENT cannot make but a restored table can, ends it."""
+    seen = {key}
+    while key in parents and parents[key] not in seen:
+        key = parents[key]
+        seen.add(key)
+    return min(seen) if key in parents else key
