@@ -1,0 +1,111 @@
+"""``connect-database``, ``disconnect-database``, ``connect-amocrm``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.output import Output, OutputOption, say, show
+from deployments.cli.session import open_session, read_secret
+
+__all__ = ["connect_amocrm", "connect_database", "disconnect_database"]
+
+
+def connect_database(  # noqa: PLR0913 - one option per part of a connection
+    name: Annotated[str, typer.Argument(help="Name of the clinic, as other commands call it.")],
+    host: Annotated[str, typer.Option(help="Server of the IDENT database.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="TCP port (15000 unless an instance is named).")] = None,
+    instance: Annotated[str | None, typer.Option(help="Named instance, such as PZSQLSERVER.")] = None,
+    database: Annotated[str, typer.Option(help="Database; for driver sqlite the file.")] = "PZ",
+    user: Annotated[str, typer.Option(help="Read-only login.")] = "readonly_user",
+    password_file: Annotated[Path | None, typer.Option(help="File that holds the password alone.")] = None,
+    timezone: Annotated[str, typer.Option(help="Zone of the clinic, such as Europe/Moscow.")] = "Europe/Moscow",
+    driver: Annotated[str, typer.Option(help="ODBC driver, auto, or sqlite.")] = "auto",
+    encryption: Annotated[str, typer.Option(help="auto, mandatory, optional or off.")] = "auto",
+    trust_certificate: Annotated[bool, typer.Option(help="Accept the server's own certificate.")] = True,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Test a clinic's IDENT database and save the connection."""
+    ledger = open_session()
+    from pydantic import SecretStr, ValidationError
+
+    from tasks import connections
+    from tasks.errors import ConfigurationError
+    from tasks.ident.connection import IdentConnection
+
+    password = read_secret(password_file, "password") if password_file else SecretStr("")
+    default_port = None if instance or driver == "sqlite" else 15000
+    try:
+        connection = IdentConnection.model_validate(
+            {
+                "host": host,
+                "port": port if port is not None else default_port,
+                "instance": instance,
+                "database": str(Path(database).resolve()) if driver == "sqlite" else database,
+                "user": user,
+                "password": password,
+                "driver": driver,
+                "encryption": encryption,
+                "trust_certificate": trust_certificate,
+                "timezone": timezone,
+            }
+        )
+    except ValidationError as error:
+        named = ", ".join(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+        raise ConfigurationError(
+            problem=f"These settings of the connection are not valid: {named}.",
+            remedy="See ident-amocrm connect-database --help.",
+            code="connection_settings",
+        ) from None
+    found = connections.connect_database(name, connection, ledger)
+    for warning in found.warnings:
+        say(f"Warning: {warning}")
+    data = {
+        "clinic": name,
+        "uid": found.record.clinic_uid,
+        "patients": found.patients,
+        "appointments": found.appointments,
+        "warnings": list(found.warnings),
+    }
+    show(
+        data,
+        output,
+        f"Connected {name}: {found.patients} patients, {found.appointments} appointments. "
+        "Next: ident-amocrm connect-amocrm",
+    )
+
+
+def disconnect_database(
+    name: Annotated[str, typer.Argument(help="Name of the clinic.")], output: OutputOption = Output.TEXT
+) -> None:
+    """Forget a clinic's connection; what the ledger knows of amoCRM is kept."""
+    ledger = open_session()
+    from tasks import blocks
+    from tasks.events import emit
+    from tasks.transfer import stop_transfer
+
+    record = ledger.connection(name)
+    stop_transfer(ledger, record, by="disconnect-database")
+    blocks.delete_database(name)
+    ledger.remove_connection(name)
+    emit("database.disconnected", record.clinic_uid, name, "info", {}, ledger)
+    show({"clinic": name, "disconnected": True}, output, f"Disconnected {name}.")
+
+
+def connect_amocrm(
+    base_url: Annotated[str, typer.Option(help="Address of the account: https://NAME.amocrm.ru")],
+    token_file: Annotated[Path, typer.Option(help="File that holds the long-lived token alone.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Test an amoCRM token and save the account."""
+    ledger = open_session()
+    from tasks import connections
+
+    account, warnings = connections.connect_amocrm(base_url, read_secret(token_file, "token"), ledger)
+    for warning in warnings:
+        say(f"Warning: {warning}")
+    data = {"account_id": account.id, "subdomain": account.subdomain, "timezone": account.timezone}
+    text = f"Connected amoCRM account {account.id} ({account.subdomain}). Next: ident-amocrm autoconfigure --yes"
+    show(data, output, text)

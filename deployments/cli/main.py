@@ -1,0 +1,76 @@
+"""Entry point of ``ident-amocrm``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli import configure, connect, events, rejects, sync, transfer, up
+from deployments.cli.output import ERROR, say
+from tasks.errors import IdentAmocrmError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Moves a dental clinic's patients and appointments from IDENT into amoCRM.",
+)
+app.command("connect-database")(connect.connect_database)
+app.command("disconnect-database")(connect.disconnect_database)
+app.command("connect-amocrm")(connect.connect_amocrm)
+app.command("autoconfigure")(configure.autoconfigure)
+app.command("start")(transfer.start)
+app.command("stop")(transfer.stop)
+app.command("sync")(sync.sync)
+app.command("status")(transfer.status)
+app.command("events")(events.events)
+app.command("up")(up.up)
+app.command("demo")(up.demo)
+
+mapping_app = typer.Typer(no_args_is_help=True, help="Which datum goes to which field.")
+mapping_app.command("show")(configure.show_mapping)
+app.add_typer(mapping_app, name="mapping")
+rejects_app = typer.Typer(no_args_is_help=True, help="Rows that were not transferred, and why.")
+rejects_app.command("list")(rejects.list_rejects)
+rejects_app.command("retry")(rejects.retry_rejects)
+app.add_typer(rejects_app, name="rejects")
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the log of the run on standard error.")] = False,
+) -> None:
+    """Moves a dental clinic's patients and appointments from IDENT into amoCRM."""
+    # Prefect writes a traceback of every failed run to the console; our errors say what to do instead.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if verbose else "CRITICAL")
+
+
+def main() -> None:
+    """Run the command line; every failure is one paragraph and exit code 1."""
+    try:
+        app()
+    except IdentAmocrmError as error:
+        say(f"Error ({error.code}): {error}")
+        sys.exit(ERROR)
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last door: the text may hold values, so only its place is shown
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+        say(
+            f"Error (defect): {type(error).__name__} at {place}. This is a defect of ident-amocrm, not of your "
+            "settings; nothing already acknowledged is lost. Please report it with this line."
+        )
+        sys.exit(ERROR)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""``sync``: one run of the main job, now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deployments.cli.output import DONE_WITH_REJECTS, Output, OutputOption, say, show, table
+from deployments.cli.session import open_session
+
+__all__ = ["sync"]
+
+
+def sync(
+    name: Annotated[str, typer.Argument(help="Name of the clinic.")],
+    full: Annotated[bool, typer.Option("--full", help="Read everything, not only changes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, send nothing.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Transfer a clinic's changes now, also while its schedule is stopped."""
+    open_session()
+    from flows.sync import sync as sync_flow
+
+    result = sync_flow(name, mode="full" if full else "incremental", dry_run=dry_run)
+    for warning in result["warnings"]:
+        say(f"Warning: {warning}")
+    planned, applied = result["planned"], result["applied"]
+    summary = table(
+        f"{name}: {result['mode']}" + (" (dry run, nothing sent)" if dry_run else ""), "", "planned", "applied"
+    )
+    for kind in ("contacts", "leads"):
+        for action in planned[kind]:
+            summary.add_row(f"{kind} {action}", str(planned[kind][action]), str(applied[kind][action]))
+    summary.add_row("links", str(planned["links"]), str(applied["links"]))
+    summary.add_row("notes", str(planned["notes"]), str(applied["notes"]))
+    for key in ("invalid", "rejected", "deferred", "ambiguous", "requests", "writes", "seconds"):
+        summary.add_row(key, "", str(result[key]))
+    show(result, output, summary)
+    if result["invalid"] or result["rejected"] or result["ambiguous"]:
+        say(f"Some rows were not transferred: ident-amocrm rejects list --clinic {name}")
+        raise typer.Exit(DONE_WITH_REJECTS)

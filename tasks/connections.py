@@ -1,0 +1,255 @@
+"""Connecting a clinic's database and the amoCRM account, and opening them again for a run.
+
+A connection is tested before it is saved. What is secret goes into a Prefect block, what identifies the
+clinic into the ledger: its unchanging uid, its zone, and a fingerprint of the database.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+
+from pydantic import SecretStr
+
+from tasks import blocks
+from tasks.amocrm.account import read_account
+from tasks.amocrm.client import AmoClient
+from tasks.amocrm.pacing import Pacer
+from tasks.amocrm.token import token_expiry
+from tasks.errors import ConfigurationError, NotConnectedError
+from tasks.events import emit
+from tasks.ident.connection import IdentConnection, build_engine, check_server, database_errors
+from tasks.ident.fingerprint import Fingerprint, may_write, read_fingerprint
+from tasks.ident.introspect import introspect, missing_required
+from tasks.ident.reader import IdentReader
+from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.records import Account
+from tasks.settings import Settings, load_settings
+
+__all__ = [
+    "AMOCRM",
+    "INSTALLATION",
+    "ConnectedDatabase",
+    "amocrm_account",
+    "connect_amocrm",
+    "connect_database",
+    "open_destination",
+    "open_ledger",
+    "open_source",
+]
+
+INSTALLATION = "installation"
+AMOCRM = "amocrm"
+
+
+@cache
+def _ledger(url: str, key: bytes) -> Ledger:
+    ledger = Ledger(url, key)
+    ledger.open()
+    return ledger
+
+
+def open_ledger(settings: Settings | None = None) -> Ledger:
+    """Open the installation's ledger, creating or migrating it where needed."""
+    chosen = settings or load_settings()
+    chosen.prepare_home()
+    return _ledger(chosen.ledger_url, chosen.installation_key())
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedDatabase:
+    """What a successful connection found."""
+
+    record: ConnectionRecord
+    patients: int
+    appointments: int
+    warnings: tuple[str, ...]
+
+
+def connect_database(name: str, connection: IdentConnection, ledger: Ledger) -> ConnectedDatabase:
+    """Test a clinic's database and save it under a name.
+
+    Args:
+        name: The clinic's name, as commands and deployments call it.
+        connection: How to reach the database.
+        ledger: The installation's ledger.
+
+    Returns:
+        The saved connection with what was found behind it.
+
+    Raises:
+        ConfigurationError: When the same database is connected under another name, or this name already
+            belongs to another database.
+        IdentAmocrmError: When the database cannot be reached or read; nothing is saved then.
+    """
+    check_server(connection)
+    engine = build_engine(connection)
+    with database_errors(connection):
+        catalogue = introspect(engine)
+        missing_required(catalogue)
+        fingerprint = read_fingerprint(engine)
+        writable = may_write(engine)
+        reader = IdentReader(engine, connection, catalogue=catalogue)
+        found = reader.count()
+    warnings = list(catalogue.warnings)
+    if writable:
+        warnings.append(
+            "The login may write to the database. Ask IDENT's support for a read-only one (readonly_user)."
+        )
+    record = _record(name, connection, fingerprint, ledger)
+    blocks.save_database(name, connection)
+    ledger.save_connection(record)
+    emit("database.connected", record.clinic_uid, name, "info", dict(found), ledger)
+    return ConnectedDatabase(record, found["patients"], found["appointments"], tuple(warnings))
+
+
+def _record(name: str, connection: IdentConnection, fingerprint: Fingerprint, ledger: Ledger) -> ConnectionRecord:
+    """Return the clinic's record; its uid is kept when the name is known already."""
+    described = asdict(fingerprint)
+    place = f"{connection.host}:{connection.port or connection.instance}/{connection.database}"
+    known = {record.name: record for record in ledger.connections()}
+    for other in known.values():
+        if other.name != name and _same_database(other.fingerprint, {**described, "place": place}):
+            raise ConfigurationError(
+                problem=f"This database is already connected as {other.name!r}.",
+                remedy=f"Use that name, or run: ident-amocrm disconnect-database {other.name}",
+                code="database_twice",
+            )
+    if name in known:
+        uid = known[name].clinic_uid
+        _check_same(name, known[name].fingerprint, described)
+    else:
+        uid = _clinic_uid(name, fingerprint)
+    return ConnectionRecord(
+        name=name,
+        clinic_uid=uid,
+        block_name=blocks.block_name(name),
+        timezone=connection.timezone,
+        fingerprint={**described, "place": place},
+        connected_at=time.time(),
+    )
+
+
+def _same_database(known: dict[str, object], new: dict[str, object]) -> bool:
+    """Tell whether two fingerprints are of one database.
+
+    Server, name and creation together identify a database; where the login may not see its creation, only
+    the same address does.
+    """
+    if known.get("created") and known.get("created") == new.get("created"):
+        return (known.get("server"), known.get("database")) == (new.get("server"), new.get("database"))
+    return known.get("place") == new.get("place")
+
+
+def _check_same(name: str, known: dict[str, object], new: dict[str, object]) -> None:
+    if known.get("created") and new.get("created") and known["created"] != new["created"]:
+        raise ConfigurationError(
+            problem=f"{name!r} was connected to another database before (it was created at another time).",
+            remedy=(
+                f"If IDENT moved to a restored database, run: ident-amocrm disconnect-database {name} "
+                "and connect it again; otherwise choose another name."
+            ),
+            code="database_swapped",
+        )
+
+
+def _clinic_uid(name: str, fingerprint: Fingerprint) -> str:
+    """Derive the clinic's uid, so that connecting again after the ledger was lost yields the same one."""
+    seed = "|".join((name, fingerprint.server, fingerprint.database, fingerprint.created))
+    digest = hashlib.blake2b(seed.encode(), digest_size=5).digest()
+    return base64.b32encode(digest).decode("ascii").lower()
+
+
+def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Account, list[str]]:
+    """Test an amoCRM token and save the account.
+
+    Args:
+        base_url: ``https://<subdomain>.amocrm.ru``.
+        token: The integration's long-lived token.
+        ledger: The installation's ledger.
+
+    Returns:
+        The account and warnings to show.
+
+    Raises:
+        ConfigurationError: When another account is connected already.
+        IdentAmocrmError: When the token does not work; nothing is saved then.
+    """
+    settings = load_settings()
+    client = _client(base_url, token, settings)
+    try:
+        account = read_account(client)
+    finally:
+        client.close()
+    known = ledger.setting(INSTALLATION, AMOCRM)
+    if known and known["account_id"] != account.id:
+        raise ConfigurationError(
+            problem=f"Account {known['account_id']} is connected; this token is of account {account.id}.",
+            remedy="Create the token in the connected account, or use another IDENT_AMOCRM_HOME for this one.",
+            code="another_account",
+        )
+    blocks.save_account(base_url, token)
+    expiry = token_expiry(token)
+    value = {
+        "account_id": account.id,
+        "base_url": base_url.rstrip("/"),
+        "timezone": account.timezone,
+        "token_expires_at": expiry.isoformat() if expiry else None,
+    }
+    ledger.put_setting(INSTALLATION, AMOCRM, value, by="connect-amocrm")
+    emit("amocrm.connected", "all", "amocrm", "info", {"account_id": account.id}, ledger)
+    return account, list(client.warnings)
+
+
+def amocrm_account(ledger: Ledger) -> dict[str, object]:
+    """Return the connected account's setting.
+
+    Raises:
+        NotConnectedError: When none is connected.
+    """
+    known = ledger.setting(INSTALLATION, AMOCRM)
+    if known is None:
+        raise NotConnectedError(
+            problem="No amoCRM account is connected.",
+            remedy="Run: ident-amocrm connect-amocrm --base-url https://NAME.amocrm.ru --token-file FILE",
+            code="amocrm_not_connected",
+        )
+    return known
+
+
+def _client(base_url: str, token: SecretStr, settings: Settings) -> AmoClient:
+    # One pace file per integration: all processes of this installation share amoCRM's limit.
+    key = hashlib.blake2b(token.get_secret_value().encode(), digest_size=8).hexdigest()
+    pacer = Pacer(settings.requests_per_second, settings.prepare_home() / f"pace-{key}")
+    return AmoClient(base_url, token, settings=settings, pacer=pacer)
+
+
+def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
+    """Open the connected account.
+
+    Raises:
+        NotConnectedError: When none is connected.
+    """
+    amocrm_account(ledger)
+    account = blocks.load_account()
+    return _client(account.base_url, account.token, settings)
+
+
+def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConnection, IdentReader]:
+    """Open a connected clinic's database.
+
+    Raises:
+        IdentAmocrmError: When it cannot be reached, or lacks what the transfer needs.
+    """
+    connection = blocks.load_database(record.name)
+    check_server(connection)
+    engine = build_engine(connection)
+    with database_errors(connection):
+        catalogue = introspect(engine)
+        missing_required(catalogue)
+        fingerprint = asdict(read_fingerprint(engine))
+    _check_same(record.name, record.fingerprint, fingerprint)
+    return connection, IdentReader(engine, connection, catalogue=catalogue, page_size=settings.database_page_size)

@@ -1,0 +1,123 @@
+"""Reading IDENT: what changed, what is due, what is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import datetime, timedelta
+
+import pandas as pd
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.errors import GuardError
+from tasks.frames import Entity, empty_frame
+from tasks.ident.connection import database_errors
+from tasks.ident.reader import Changes, Watermark, Window
+from tasks.records import Kind
+from tasks.workspace import Workspace, workspace
+
+__all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes"]
+
+#: Keys of the stored watermark.
+MARK, FULL_DUE = "mark", "full_due_at"
+#: Name of the clinic's setting that lists what a full read missed once.
+SUSPECTS = "gone_suspects"
+KINDS = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
+
+
+def read_changes(space: Workspace) -> None:
+    """Read the increment: changed rows and due rows; everything when a full read is asked for or due.
+
+    Raises:
+        GuardError: When a full read misses more known rows than the shrink limit allows.
+    """
+    with database_errors(space.connection):
+        space.changes, space.full = _changed(space)
+        patient_ids, appointment_ids = _with_due(space, space.changes)
+        space.appointments = _concat(Entity.APPOINTMENT, space.reader.appointments(appointment_ids))
+        owners = space.appointments["patient_id"].dropna().astype("int64")
+        known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+        patient_ids |= {int(key) for key in owners} - known
+        wanted = None if space.full and len(patient_ids) > space.settings.database_page_size else patient_ids
+        space.patients = _concat(Entity.PATIENT, space.reader.patients(wanted))
+        if space.full:
+            space.gone = _gone(space)
+    space.extracted = {"patients": len(space.patients), "appointments": len(space.appointments)}
+
+
+def _changed(space: Workspace) -> tuple[Changes, bool]:
+    window = Window(space.launch.start, space.launch.end)
+    stored = space.ledger.watermark(space.uid) or {}
+    now = space.reader.now()
+    due = stored.get(FULL_DUE)
+    full = (
+        space.mode == "full" or MARK not in stored or (due is not None and now >= datetime.fromisoformat(due))
+    )
+    if full:
+        return space.reader.everything(window), True
+    since = Watermark.from_json(stored[MARK])
+    overlap = space.settings.overlap_minutes
+    return space.reader.changes(since, window, overlap_minutes=overlap), False
+
+
+def _with_due(space: Workspace, changes: Changes) -> tuple[set[int], set[int]]:
+    """Add what waits in the ledger: interrupted, deferred or released rows, fetched by id without a window."""
+    waiting = space.ledger.open_keys(space.uid)
+    released = space.ledger.released_keys(space.uid)
+    patients = set(changes.patients) | waiting.get(Kind.CONTACT, frozenset())
+    patients |= released.get(Kind.CONTACT, frozenset())
+    due = {key for kind in (Kind.LEAD, Kind.LINK, Kind.NOTE) for key in waiting.get(kind, frozenset())}
+    due |= released.get(Kind.LEAD, frozenset())
+    appointments = set(changes.appointments)
+    if due - appointments:
+        appointments |= space.reader.chain(due)
+    return patients, appointments
+
+
+def _gone(space: Workspace) -> dict[Kind, frozenset[int]]:
+    """Return ledger keys that IDENT no longer has, under the shrink guard."""
+    missing: dict[Kind, frozenset[int]] = {}
+    for kind, entity in KINDS.items():
+        known = [int(key) for key in space.ledger.applied_index(space.uid, kind).source_ids]
+        missing[kind] = frozenset(known) - space.reader.existing(entity, known)
+        if known and len(missing[kind]) / len(known) > space.settings.shrink_limit:
+            raise GuardError(
+                problem=(
+                    f"{len(missing[kind])} of {len(known)} known {entity.value}s are missing in IDENT; "
+                    "a restored or emptied database looks like this. Nothing was written."
+                ),
+                remedy="If they were really deleted, raise IDENT_AMOCRM_SHRINK_LIMIT for one run.",
+                code="shrunk",
+            )
+    return missing
+
+
+def next_full(now: datetime, hour: int) -> datetime:
+    """Return the next nightly full read after ``now``, clinic-local."""
+    today = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    return today if now < today else today + timedelta(days=1)
+
+
+def _concat(entity: Entity, pages: Iterator[pd.DataFrame]) -> pd.DataFrame:
+    frames = [page for page in pages if len(page)]
+    return pd.concat(frames, ignore_index=True) if frames else empty_frame(entity)
+
+
+def missing_twice(space: Workspace, kind: Kind) -> Collection[int]:
+    """Return keys that the full read before this one missed too."""
+    stored = space.ledger.setting(f"clinic:{space.uid}", SUSPECTS) or {}
+    return [int(key) for key in stored.get(kind.value, [])]
+
+
+@task(name="extract", cache_policy=NO_CACHE, persist_result=False)
+def extract(run_id: str) -> dict[str, int]:
+    """Read what changed in IDENT; the rows stay in the run's working memory."""
+    space = workspace(run_id)
+    read_changes(space)
+    get_run_logger().info(
+        "Extracted %d patients and %d appointments (%s)",
+        space.extracted["patients"],
+        space.extracted["appointments"],
+        "full" if space.full else "incremental",
+    )
+    return dict(space.extracted)

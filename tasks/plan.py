@@ -1,0 +1,277 @@
+"""Planning: the difference between what IDENT says and what amoCRM acknowledged, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pandas as pd
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.amocrm import contacts, leads
+from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
+from tasks.mapping.model import Policy
+from tasks.mapping.texts import contact_texts, lead_texts
+from tasks.planning.chains import collapse
+from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
+from tasks.planning.identity import ContactIndex, Match, external_id, open_deal_of
+from tasks.records import Action, Kind, PlanRow, Reject, RemoteLead
+from tasks.workspace import CardTable, Workspace, workspace
+
+__all__ = ["LETTERS", "build_plan", "mark", "plan"]
+
+LETTERS = {Kind.CONTACT: "P", Kind.LEAD: "A", Kind.LINK: "A", Kind.NOTE: "A"}
+#: Above so many new patients all contacts are read once, in pages: fewer requests than a search for each.
+SEARCH_LIMIT = 20
+RECENT_SECONDS = 15 * 60
+STEERING = frozenset({"patient_id", "stage"})
+
+
+def mark(space: Workspace, kind: Kind, source_id: int) -> str:
+    """Return the external id of an entity of this clinic."""
+    return external_id(space.uid, LETTERS[kind], source_id)
+
+
+def build_plan(space: Workspace) -> None:
+    """Build the plan of a run; in a dry run nothing is stored."""
+    _deal_cards(space)
+    texts = contact_texts(space.patients)
+    hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
+    space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
+    rows = _adopt(space, rows)
+    rows = _leave_waiting(space, rows)
+    rows += _vanished(space)
+    space.plan = rows + plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
+    if space.dry_run:
+        return
+    if space.plan:
+        space.ledger.save_plan(space.run_id, space.uid, space.plan)
+    _move_watermark(space)
+
+
+def _deal_cards(space: Workspace) -> None:
+    deals = collapse(space.appointments)
+    deals = deals[deals["patient_id"].notna()].reset_index(drop=True)
+    frozen = space.ledger.applied_primaries(space.uid)
+    deals["is_primary"] = [
+        frozen.get(int(root), bool(own)) for root, own in zip(deals["root_id"], deals["is_primary"], strict=True)
+    ]
+    texts = lead_texts(deals, space.zone)
+    hashes = space.hasher.hash_frame(Kind.LEAD, texts)
+    space.cards[Kind.LEAD] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    roots = [int(root) for root in deals["root_id"]]
+    space.stage_keys = dict(zip(roots, deals["stage_key"].astype(str), strict=True))
+    space.primaries = dict(zip(roots, deals["is_primary"].astype(bool), strict=True))
+    space.owners = {root: int(owner) for root, owner in zip(roots, deals["patient_id"], strict=True)}
+    space.starts = dict(zip(roots, deals["start_at"], strict=True))
+
+
+def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
+    table = space.cards[kind]
+    index = space.ledger.applied_index(space.uid, kind)
+    mapping = space.settled_mapping()
+    rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
+    transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
+    parked = {
+        reject.source_id: reject.data_hash
+        for _uid, reject in space.ledger.rejects(space.uid)
+        if reject.entity == kind.value
+    }
+    for key in space.ledger.released_keys(space.uid).get(kind, frozenset()):
+        parked.pop(key, None)
+    difference = plan_cards(
+        kind,
+        table.hashes,
+        table.row_hashes,
+        (index.source_ids, index.row_hashes),
+        lambda keys: space.ledger.applied_rows(space.uid, kind, keys),
+        transferred,
+        parked,
+    )
+    space.silent[kind] = difference.silent
+    unknown = space.unknown.get(kind, frozenset())
+    return [
+        row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)
+    ]
+
+
+def _adopt(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Turn creates into adoptions where the entity already stands in amoCRM."""
+    new = [row.source_id for row in rows if row.kind is Kind.CONTACT and row.action is Action.CREATE]
+    matches = _match_contacts(space, new) if new else {}
+    table = space.cards[Kind.CONTACT]
+    adopted: list[PlanRow] = []
+    for row in rows:
+        match = matches.get(row.source_id) if row.kind is Kind.CONTACT else None
+        if row.action is not Action.CREATE or match is None:
+            adopted.append(row)
+        elif match.amo_id is not None:
+            data = tuple(name for name in table.hashes.columns)
+            adopted.append(PlanRow(Kind.CONTACT, row.source_id, Action.UPDATE, data, match.amo_id))
+        elif match.candidates:
+            _park(space, row.source_id, table.row_hash(row.source_id))
+        else:
+            adopted.append(row)
+    return _adopt_deals(space, adopted)
+
+
+def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
+    """Look the new patients up: all contacts at once when many are new, one search each when few are."""
+    phone_fields = frozenset(field.id for field in space.contact_fields if field.code == "PHONE")
+    index = ContactIndex(space.settled_mapping().contact_external_field, phone_fields)
+    table = space.cards[Kind.CONTACT]
+    if len(new) > SEARCH_LIMIT:
+        index.add(contacts.iterate_contacts(space.client))
+    else:
+        for key in new:
+            texts = table.texts(key)
+            for datum in ("phone_mobile", "phone_other"):
+                if number := texts.get(datum):
+                    index.add(contacts.search_contacts(space.client, number[-10:]))
+        since = int(datetime.now(tz=UTC).timestamp()) - RECENT_SECONDS
+        index.add(contacts.recently_updated_contacts(space.client, since))
+    account_id = space.settled_account().id
+    matches: dict[int, Match] = {}
+    for key in sorted(new):
+        match = index.find(mark(space, Kind.CONTACT, key), table.texts(key))
+        if match.amo_id is not None:
+            owner = space.ledger.owner_of(account_id, Kind.CONTACT, match.amo_id)
+            if owner is not None and owner != (space.uid, key):
+                match = Match()  # another patient's already: this one is somebody else
+            else:
+                index.taken(match.amo_id)
+        matches[key] = match
+    return matches
+
+
+def _park(space: Workspace, source_id: int, row_hash: int) -> None:
+    if not space.dry_run:
+        reject = Reject(Kind.CONTACT.value, source_id, "several_candidates", "phone", row_hash)
+        space.ledger.add_rejects(space.uid, [reject])
+    space.invalid += 1
+
+
+def _adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Adopt a manager's open deal for a planned, future appointment, soonest first, one deal once."""
+    amo_ids = _contact_ids(space, rows)
+    new = [
+        row
+        for row in rows
+        if row.kind is Kind.LEAD
+        and row.action is Action.CREATE
+        and space.owners.get(row.source_id) in amo_ids
+    ]
+    if not new:
+        return rows
+    wanted = {amo_ids[owner] for row in new if (owner := space.owners[row.source_id]) is not None}
+    deals = leads.leads_of_contacts(space.client, wanted)
+    chosen: dict[int, int] = {}
+    used: set[int] = set()
+    for row in sorted(new, key=lambda row: space.starts[row.source_id]):
+        owner = space.owners[row.source_id]
+        known = deals.get(amo_ids[owner], ()) if owner is not None else ()
+        match = _match_deal(space, row.source_id, [deal for deal in known if deal.id not in used])
+        if match.amo_id is not None:
+            chosen[row.source_id] = match.amo_id
+            used.add(match.amo_id)
+    data = tuple(space.cards[Kind.LEAD].hashes.columns)
+    return [
+        PlanRow(Kind.LEAD, row.source_id, Action.MOVE, data, chosen[row.source_id])
+        if row.kind is Kind.LEAD and row.source_id in chosen
+        else row
+        for row in rows
+    ]
+
+
+def _match_deal(space: Workspace, root: int, deals: Iterable[RemoteLead]) -> Match:
+    mapping = space.settled_mapping()
+    future = space.stage_keys[root] == "planned" and space.starts[root] > pd.Timestamp.now(tz=UTC)
+    closed = {142, 143}
+    places = {
+        pipeline.id: frozenset(
+            stage.id for stage in pipeline.stages if stage.type != 1 and stage.id not in closed
+        )
+        for pipeline in space.pipelines
+        if future and pipeline.id in {mapping.primary.pipeline_id, mapping.repeat.pipeline_id}
+    }
+    account_id = space.settled_account().id
+    match = open_deal_of(
+        deals, mark=mark(space, Kind.LEAD, root), external_field=mapping.lead_external_field, places=places
+    )
+    if match.amo_id is not None and space.ledger.owner_of(account_id, Kind.LEAD, match.amo_id):
+        return Match()
+    return match
+
+
+def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]:
+    """Return amoCRM's contact by patient, for contacts that stood there before this run."""
+    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
+    known: dict[int | None, int] = {
+        int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
+    }
+    known |= {row.source_id: row.amo_id for row in rows if row.kind is Kind.CONTACT and row.amo_id}
+    return known
+
+
+def _leave_waiting(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Leave out deals that already wait for a patient who is still kept back: a tick must not plan them again."""
+    coming = {row.source_id for row in rows if row.kind is Kind.CONTACT}
+    coming |= set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+    waiting = space.ledger.open_keys(space.uid).get(Kind.LEAD, frozenset())
+    return [
+        row
+        for row in rows
+        if not (
+            row.kind is Kind.LEAD
+            and row.action is Action.CREATE
+            and row.source_id in waiting
+            and space.owners.get(row.source_id) not in coming
+        )
+    ]
+
+
+def _vanished(space: Workspace) -> list[PlanRow]:
+    """Plan the closing of what two full reads missed, and remember what this one missed."""
+    rows: list[PlanRow] = []
+    if not space.full:
+        return rows
+    for kind, missing in space.gone.items():
+        index = space.ledger.applied_index(space.uid, kind)
+        amo_ids = {
+            int(key): int(amo_id)
+            for key, amo_id, row_hash in zip(index.source_ids, index.amo_ids, index.row_hashes, strict=True)
+            if row_hash != -1
+        }
+        rows += gone_rows(kind, missing, missing_twice(space, kind), amo_ids)
+    if not space.dry_run:
+        suspects = {kind.value: sorted(missing) for kind, missing in space.gone.items()}
+        if suspects != (space.ledger.setting(f"clinic:{space.uid}", SUSPECTS) or {}):
+            space.ledger.put_setting(f"clinic:{space.uid}", SUSPECTS, suspects, by=space.run_id)
+    return rows
+
+
+def _move_watermark(space: Workspace) -> None:
+    if space.changes is None:
+        return
+    stored = space.ledger.watermark(space.uid) or {}
+    value = {MARK: space.changes.watermark.to_json(), FULL_DUE: stored.get(FULL_DUE)}
+    if space.full:
+        value[FULL_DUE] = next_full(space.reader.now(), space.settings.full_read_hour).isoformat()
+    space.ledger.move_watermark(space.uid, value)
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def plan(run_id: str) -> dict[str, int]:
+    """Compare with the snapshot and write the plan into the ledger."""
+    space = workspace(run_id)
+    build_plan(space)
+    counts: dict[str, int] = {}
+    for row in space.plan:
+        key = f"{row.kind.value}_{row.action.value}"
+        counts[key] = counts.get(key, 0) + 1
+    get_run_logger().info("Planned %s", counts or "nothing")
+    return counts
+
+

@@ -1,0 +1,172 @@
+"""Telling what a run did: its result, its artifact, its events, its line in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.blocks import slug
+from tasks.errors import GuardError
+from tasks.events import emit
+from tasks.records import Action, Kind, OutcomeState
+from tasks.workspace import Workspace, workspace
+
+__all__ = ["SyncReport", "build_report", "report", "sync_markdown"]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """Result of one run, in the shape of ``sync --output json``; counts and ids only."""
+
+    clinic: str
+    run_id: str
+    mode: str
+    extracted: dict[str, int]
+    invalid: int
+    planned: dict[str, Any]
+    applied: dict[str, Any]
+    rejected: int
+    deferred: int
+    ambiguous: int
+    requests: int
+    seconds: float
+    dry_run: bool = False
+    writes: int = 0
+    warnings: tuple[str, ...] = ()
+    artifact: str | None = None
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data."""
+        return asdict(self)
+
+    @property
+    def has_rejects(self) -> bool:
+        """Tell whether a person has something to look at."""
+        return bool(self.invalid or self.rejected or self.ambiguous)
+
+
+def build_report(space: Workspace) -> SyncReport:
+    """Count what was planned and how it ended.
+
+    Raises:
+        GuardError: When a planned row has no outcome: a number that does not add up is never hidden.
+    """
+    counts = {} if space.dry_run else space.ledger.outcome_counts(space.run_id)
+    states = {
+        state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in OutcomeState
+    }
+    if not space.dry_run and sum(states.values()) != len(space.plan):
+        raise GuardError(
+            problem=f"{len(space.plan)} rows were planned but {sum(states.values())} have an outcome.",
+            remedy="This is a defect: please report it with the run id; the rows stay due.",
+            code="unaccounted",
+        )
+    return SyncReport(
+        clinic=space.clinic.name,
+        run_id=space.run_id,
+        mode="full" if space.full else "incremental",
+        extracted=dict(space.extracted),
+        invalid=space.invalid,
+        planned=_tally(space, None),
+        applied=_tally(space, space.ledger.settled(space.run_id, OutcomeState.APPLIED)),
+        rejected=states[OutcomeState.REJECTED],
+        deferred=states[OutcomeState.DEFERRED],
+        ambiguous=states[OutcomeState.AMBIGUOUS] + sum(len(keys) for keys in space.unknown.values()),
+        requests=space.client.requests,
+        seconds=round(sum(space.seconds.values()), 2),
+        dry_run=space.dry_run,
+        writes=space.client.writes,
+        warnings=tuple(space.warnings),
+        stages={name: round(value, 2) for name, value in space.seconds.items()},
+    )
+
+
+def _tally(space: Workspace, chosen: set[tuple[Kind, int]] | None) -> dict[str, Any]:
+    rows = [row for row in space.plan if chosen is None or (row.kind, row.source_id) in chosen]
+
+    def count(kind: Kind, *actions: Action) -> int:
+        return sum(row.kind is kind and (not actions or row.action in actions) for row in rows)
+
+    return {
+        "contacts": {"create": count(Kind.CONTACT, Action.CREATE), "update": count(Kind.CONTACT, Action.UPDATE)},
+        "leads": {action.value: count(Kind.LEAD, action) for action in Action},
+        "links": count(Kind.LINK),
+        "notes": count(Kind.NOTE),
+    }
+
+
+def sync_markdown(result: SyncReport, base_url: str) -> str:
+    """Return the operator's report, in Russian, without personal data."""
+    planned, applied = result.planned, result.applied
+    rows = [
+        ("Контакты: создать", planned["contacts"]["create"], applied["contacts"]["create"]),
+        ("Контакты: обновить", planned["contacts"]["update"], applied["contacts"]["update"]),
+        ("Сделки: создать", planned["leads"]["create"], applied["leads"]["create"]),
+        ("Сделки: обновить", planned["leads"]["update"], applied["leads"]["update"]),
+        ("Сделки: обновить и передвинуть", planned["leads"]["move"], applied["leads"]["move"]),
+        ("Связи сделки с контактом", planned["links"], applied["links"]),
+        ("Примечания о переносе", planned["notes"], applied["notes"]),
+    ]
+    mode = {"full": "полное чтение", "incremental": "только изменения"}[result.mode]
+    lines = [
+        f"## Передача «{result.clinic}»: {mode}" + (" (пробный прогон, ничего не отправлено)" if result.dry_run else ""),
+        "",
+        f"Прочитано из IDENT: пациентов {result.extracted['patients']}, приёмов {result.extracted['appointments']}.",
+        "",
+        "| Действие | Запланировано | Выполнено |",
+        "|---|---:|---:|",
+        *(f"| {name} | {want} | {done} |" for name, want, done in rows),
+        "",
+        "| Итог | Строк |",
+        "|---|---:|",
+        f"| Не прошли проверку данных | {result.invalid} |",
+        f"| Отклонены amoCRM | {result.rejected} |",
+        f"| Отложены до следующего запуска | {result.deferred} |",
+        f"| Ответ amoCRM потерян, проверяется | {result.ambiguous} |",
+        "",
+        f"Запросов к amoCRM: {result.requests}, из них на запись: {result.writes}. Время: {result.seconds:.1f} с.",
+        "",
+        "| Шаг | Секунд |",
+        "|---|---:|",
+        *(f"| {name} | {seconds:.1f} |" for name, seconds in result.stages.items()),
+    ]
+    if result.has_rejects:
+        lines += ["", "Что не передано и почему: `ident-amocrm rejects list`."]
+    if result.warnings:
+        lines += ["", "**Предупреждения**", "", *(f"- {warning}" for warning in result.warnings)]
+    lines += ["", f"[Открыть amoCRM]({base_url}) · `{result.run_id}`"]
+    return "\n".join(lines)
+
+
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+def report(run_id: str) -> dict[str, Any]:
+    """Write the artifact, the events and the ledger's line of a run that reached its end."""
+    space = workspace(run_id)
+    result = build_report(space)
+    data = result.as_dict()
+    worth_telling = bool(space.plan or result.has_rejects or space.full or space.dry_run)
+    if worth_telling:
+        base_url = str(space.client.base_url)
+        artifact_id = create_markdown_artifact(
+            sync_markdown(result, base_url),
+            key=f"sync-{slug(space.clinic.name)}",
+            description=f"Передача «{space.clinic.name}»",
+        )
+        data["artifact"] = str(artifact_id)
+    if not space.dry_run:
+        space.ledger.finish_run(run_id, "completed", data)
+        if worth_telling:
+            counts = {"planned": len(space.plan), "invalid": result.invalid, "rejected": result.rejected}
+            emit("sync.completed", space.uid, space.clinic.name, "info", counts, space.ledger)
+        if result.has_rejects:
+            counts = {"invalid": result.invalid, "rejected": result.rejected, "ambiguous": result.ambiguous}
+            emit("rows.rejected", space.uid, space.clinic.name, "warning", counts, space.ledger)
+    get_run_logger().info("Sync of %s: %d rows planned, %d writes", space.uid, len(space.plan), result.writes)
+    return data
+
+

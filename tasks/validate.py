@@ -1,0 +1,73 @@
+"""Validating what was read: rows that break a rule are quarantined with the reason, the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.errors import GuardError
+from tasks.frames import Entity
+from tasks.records import Kind, Reject
+from tasks.workspace import Workspace, workspace
+
+__all__ = ["apply_expectations", "validate"]
+
+
+def apply_expectations(space: Workspace) -> dict[str, int]:
+    """Run the suites of both frames and quarantine what fails a critical rule.
+
+    Returns:
+        Failing rows by rule.
+
+    Raises:
+        GuardError: When a rule about the table as a whole failed, or could not be evaluated.
+    """
+    # The import costs seconds and 250 MB; a health check or a refused run must not pay for it.
+    from expectations.gate import validate as validate_frame  # noqa: PLC0415
+
+    counts: dict[str, int] = {}
+    now = space.reader.now()
+    known = space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist()
+    references = {"patients": {*known, *space.patients["patient_id"].tolist()}}
+    for entity in (Entity.PATIENT, Entity.APPOINTMENT):
+        name = f"{entity.value}s"
+        frame = space.patients if entity is Entity.PATIENT else space.appointments
+        if frame.empty:
+            continue
+        chosen: Mapping[str, Collection[int]] | None = references if entity is Entity.APPOINTMENT else None
+        verdict = validate_frame(frame, entity, references=chosen, now=now)
+        if verdict.stop:
+            raise GuardError(
+                problem=f"The {name} failed rules about the whole table: {', '.join(verdict.stop)}.",
+                remedy="Look at the validation artifact of this run; nothing was written.",
+                code="validation_stop",
+            )
+        for _key, rule, _column, _severity in [*verdict.rejects, *verdict.warnings]:
+            counts[rule] = counts.get(rule, 0) + 1
+        rejects = {
+            (key, rule): Reject(entity.value, key, rule, column)
+            for key, rule, column, _severity in verdict.rejects
+        }
+        bad = {key for key, _rule in rejects}
+        space.invalid += len(bad)
+        if not space.dry_run:
+            good_keys = verdict.good.iloc[:, 0].tolist()
+            space.ledger.clear_rejects(space.uid, entity.value, good_keys)
+            space.ledger.add_rejects(space.uid, list(rejects.values()))
+        if entity is Entity.PATIENT:
+            space.patients = verdict.good
+        else:
+            space.appointments = verdict.good
+    return counts
+
+
+@task(name="validate", cache_policy=NO_CACHE, persist_result=False)
+def validate(run_id: str) -> dict[str, int]:
+    """Validate the extracted frames with Great Expectations."""
+    space = workspace(run_id)
+    counts = apply_expectations(space)
+    for rule, count in sorted(counts.items()):
+        get_run_logger().warning("Rule %s: %d rows", rule, count)
+    return counts

@@ -1,0 +1,163 @@
+"""The working memory of one run.
+
+Prefect stores what tasks are handed and what they return, in clear. So the steps hand one another the id of
+a run only; rows live here, in the process, and nowhere else: no file is left behind by a killed run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.amocrm.client import AmoClient
+from tasks.errors import NotConnectedError
+from tasks.frames import Entity, empty_frame
+from tasks.ident.connection import IdentConnection
+from tasks.ident.reader import Changes, IdentReader
+from tasks.launch import Launch
+from tasks.ledger.hashing import FieldHasher
+from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.mapping.model import Mapping as CardMapping
+from tasks.records import Account, CustomField, Kind, Pipeline, PlanRow
+from tasks.settings import Settings
+
+__all__ = ["CardTable", "Workspace", "close_workspace", "open_workspace", "workspace"]
+
+
+@dataclass(slots=True)
+class CardTable:
+    """Cards of one kind: their texts and hashes, by source id.
+
+    Attributes:
+        hashes: Keyed hash of every datum, indexed by source id.
+        row_hashes: Hash of each row, in the order of ``hashes``.
+    """
+
+    hashes: pd.DataFrame
+    row_hashes: npt.NDArray[np.int64]
+    _texts: list[npt.NDArray[np.object_]] = field(repr=False)
+    _positions: dict[int, int] = field(repr=False)
+    _values: npt.NDArray[np.int64] = field(repr=False)
+
+    @classmethod
+    def build(cls, texts: pd.DataFrame, hashes: pd.DataFrame, row_hashes: npt.NDArray[np.int64]) -> CardTable:
+        """Keep texts column-wise as plain objects: reading one row from a frame is a hundred times slower."""
+        columns = [texts[name].astype(object).where(texts[name].notna(), None).to_numpy() for name in texts]
+        positions = {int(key): place for place, key in enumerate(hashes.index)}
+        return cls(hashes, row_hashes, columns, positions, hashes.to_numpy(dtype=np.int64))
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._positions
+
+    def texts(self, key: int) -> dict[str, str | None]:
+        """Return the texts of one card."""
+        place = self._positions[key]
+        return {name: column[place] for name, column in zip(self.hashes.columns, self._texts, strict=True)}
+
+    def hashes_of(self, key: int) -> dict[str, int]:
+        """Return the hashes of one card."""
+        row = self._values[self._positions[key]]
+        return {name: int(value) for name, value in zip(self.hashes.columns, row, strict=True)}
+
+    def row_hash(self, key: int) -> int:
+        """Return the hash of one row."""
+        return int(self.row_hashes[self._positions[key]])
+
+
+@dataclass(slots=True)
+class Workspace:
+    """Everything one run of one clinic works with."""
+
+    run_id: str
+    clinic: ConnectionRecord
+    connection: IdentConnection
+    settings: Settings
+    ledger: Ledger
+    reader: IdentReader
+    client: AmoClient
+    hasher: FieldHasher
+    mode: str
+    dry_run: bool
+    guard: Callable[[], None]
+    release: Callable[[], None]
+    launch: Launch = field(default_factory=Launch)
+    account: Account | None = None
+    mapping: CardMapping | None = None
+    pipelines: tuple[Pipeline, ...] = ()
+    contact_fields: tuple[CustomField, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    changes: Changes | None = None
+    full: bool = False
+    patients: pd.DataFrame = field(default_factory=lambda: empty_frame(Entity.PATIENT))
+    appointments: pd.DataFrame = field(default_factory=lambda: empty_frame(Entity.APPOINTMENT))
+    extracted: dict[str, int] = field(default_factory=lambda: {"patients": 0, "appointments": 0})
+    gone: dict[Kind, frozenset[int]] = field(default_factory=dict)
+    invalid: int = 0
+    stops: list[str] = field(default_factory=list)
+    unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
+    cards: dict[Kind, CardTable] = field(default_factory=dict)
+    stage_keys: dict[int, str] = field(default_factory=dict)
+    primaries: dict[int, bool] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
+    starts: dict[int, pd.Timestamp] = field(default_factory=dict)
+    silent: dict[Kind, list[int]] = field(default_factory=dict)
+    plan: list[PlanRow] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Zone of the clinic."""
+        return ZoneInfo(self.clinic.timezone)
+
+    @property
+    def uid(self) -> str:
+        """The clinic's unchanging id."""
+        return self.clinic.clinic_uid
+
+    def settled_account(self) -> Account:
+        """Return the account; the gate has read it before any other step."""
+        if self.account is None:
+            raise NotConnectedError(problem="The gate was not passed.", remedy="Start the sync flow as a whole.")
+        return self.account
+
+    def settled_mapping(self) -> CardMapping:
+        """Return the mapping; the gate has read it before any other step."""
+        if self.mapping is None:
+            raise NotConnectedError(problem="The gate was not passed.", remedy="Start the sync flow as a whole.")
+        return self.mapping
+
+
+_OPEN: dict[str, Workspace] = {}
+
+
+def open_workspace(space: Workspace) -> Workspace:
+    """Register the working memory of a run."""
+    _OPEN[space.run_id] = space
+    return space
+
+
+def workspace(run_id: str) -> Workspace:
+    """Return the working memory of a run of this process.
+
+    Raises:
+        NotConnectedError: When the run is not of this process: steps cannot be spread over machines.
+    """
+    try:
+        return _OPEN[run_id]
+    except KeyError:
+        raise NotConnectedError(
+            problem=f"Run {run_id} has no working memory in this process.",
+            remedy="Start the sync flow as a whole; its steps cannot run alone.",
+        ) from None
+
+
+def close_workspace(run_id: str) -> None:
+    """Forget a run's rows, give back its lease and close its connections."""
+    space = _OPEN.pop(run_id, None)
+    if space is not None:
+        space.release()
