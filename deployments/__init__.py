@@ -1,0 +1,1 @@
+"""How the transfer runs: command line, supervisor, sandbox."""
