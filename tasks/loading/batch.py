@@ -32,8 +32,7 @@ class Item:
     def outcomes(self, load: Load, state: OutcomeState, reason: str = "", field: str = "") -> list[Outcome]:
         """Return the outcome of the entity and of what hangs on it."""
         main = load.outcome(self.card, state, reason, field)
-        hanging = OutcomeState.DEFERRED if state is OutcomeState.REJECTED else state
-        return [main, *(load.outcome(self.card, hanging, reason, "", kind) for kind in self.also)]
+        return [main, *(load.outcome(self.card, state, reason, "", kind) for kind in self.also)]
 
 
 def send_creates(load: Load, kind: Kind, items: Sequence[Item]) -> dict[int, int]:

@@ -1,0 +1,84 @@
+"""Keyed hashes of what a card was given: enough to see a change, useless to whoever steals the ledger.
+
+A phone has eleven digits, so a bare hash of it is undone in seconds. Every column of every clinic has a key
+of its own, derived from the installation's key. Values are rendered to text before they are hashed, because
+pandas ignores the key for numbers and dates (``validation-and-diff.md`` 6).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tasks.records import DATA, Kind
+
+__all__ = ["SCHEME", "FieldHasher"]
+
+#: Raise it when hashing or the order of ``DATA`` changes: rows of another scheme are compared anew.
+SCHEME: Final = 1
+MISSING: Final = "\x00"  # no text of a card contains it
+KEY_LENGTH: Final = 16  # pandas' SipHash key, as characters
+
+Int64Array = npt.NDArray[np.int64]
+
+
+class FieldHasher:
+    """Hashes the data of one clinic."""
+
+    def __init__(self, key: bytes, clinic_uid: str) -> None:
+        self._key = key
+        self._uid = clinic_uid
+
+    def _column_key(self, kind: Kind, column: str) -> str:
+        seed = f"{self._uid}|{kind.value}|{column}".encode()
+        digest = hashlib.blake2b(seed, key=self._key, digest_size=12).digest()
+        return base64.b64encode(digest).decode("ascii")[:KEY_LENGTH]
+
+    def hash_frame(self, kind: Kind, texts: pd.DataFrame) -> pd.DataFrame:
+        """Hash the texts of cards.
+
+        Args:
+            kind: Contact or lead.
+            texts: Columns ``DATA[kind]`` of text, missing where there is nothing.
+
+        Returns:
+            A frame of the same shape and index with int64 hashes, never 0.
+        """
+        hashed = {
+            column: self._hash(
+                kind, column, texts[column].astype(object).where(texts[column].notna(), MISSING)
+            )
+            for column in DATA[kind]
+        }
+        return pd.DataFrame(hashed, index=texts.index, columns=list(DATA[kind]))
+
+    def _hash(self, kind: Kind, column: str, values: pd.Series) -> Int64Array:
+        raw = pd.util.hash_pandas_object(
+            values.astype(object), index=False, hash_key=self._column_key(kind, column), categorize=True
+        ).to_numpy()
+        signed: Int64Array = raw.view(np.int64)
+        return np.where(signed == 0, np.int64(1), signed)
+
+    def hash_value(self, kind: Kind, column: str, text: str | None) -> int:
+        """Hash one text, to the same number as ``hash_frame``."""
+        values = pd.Series([MISSING if text is None else text], dtype=object)
+        return int(self._hash(kind, column, values)[0])
+
+    @staticmethod
+    def row_hashes(hashes: pd.DataFrame) -> Int64Array:
+        """Combine the hashes of each row into one; order matters, and no result is 0 or -1."""
+        values = hashes.to_numpy(dtype=np.int64).view(np.uint64)
+        with np.errstate(over="ignore"):
+            combined = np.full(len(values), 0x9E3779B97F4A7C15, dtype=np.uint64)
+            for column in range(values.shape[1]):
+                combined ^= values[:, column]
+                combined *= np.uint64(0xFF51AFD7ED558CCD)
+                combined ^= combined >> np.uint64(29)
+        signed: Int64Array = combined.view(np.int64)
+        # 0 and -1 are taken: "content unknown" and "gone from IDENT".
+        return np.where((signed == 0) | (signed == -1), np.int64(1), signed)

@@ -1,0 +1,352 @@
+"""The journal: plans, attempts, outcomes, rejects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from tasks.ledger.database import Database
+from tasks.ledger.snapshot import chunks, upsert_applied
+from tasks.ledger.tables import attempt, outcome, plan, reject, waiting
+from tasks.records import (
+    Action,
+    AppliedRow,
+    Attempt,
+    Kind,
+    Outcome,
+    OutcomeState,
+    PlanRow,
+    Reject,
+)
+
+__all__ = ["Journal"]
+
+SETTLED = frozenset({OutcomeState.APPLIED, OutcomeState.REJECTED})
+ENTITIES = {Kind.CONTACT, Kind.LEAD}
+
+
+class Journal:
+    """Plans, attempts, outcomes and rejects of the installation."""
+
+    database: Database
+
+    # ---- plan ----------------------------------------------------------------------------------------
+
+    def save_plan(self, run_id: str, clinic_uid: str, rows: Sequence[PlanRow]) -> None:
+        """Commit a plan; until its rows have an outcome they wait, also for a run that follows a crash."""
+        now = time.time()
+        planned = [
+            {
+                "run_id": run_id,
+                "kind": row.kind.value,
+                "source_id": row.source_id,
+                "clinic_uid": clinic_uid,
+                "action": row.action.value,
+                "changed": ",".join(row.changed),
+                "amo_id": row.amo_id,
+                "planned_at": now,
+            }
+            for row in rows
+        ]
+        owed = [
+            {"clinic_uid": clinic_uid, "kind": row.kind.value, "source_id": row.source_id, "since": now}
+            for row in rows
+        ]
+        with self.database.write() as connection:
+            self.database.upsert(connection, plan, planned, ["action", "changed", "amo_id"])
+            self.database.upsert(connection, waiting, owed, [])
+
+    def planned_rows(self, run_id: str) -> list[PlanRow]:
+        """Return the plan of a run."""
+        with self.database.read() as connection:
+            rows = connection.execute(sa.select(plan).where(plan.c.run_id == run_id)).mappings().all()
+        return [
+            PlanRow(
+                Kind(row["kind"]),
+                row["source_id"],
+                Action(row["action"]),
+                tuple(name for name in row["changed"].split(",") if name),
+                row["amo_id"],
+            )
+            for row in rows
+        ]
+
+    def open_keys(self, clinic_uid: str) -> dict[Kind, frozenset[int]]:
+        """Return what the transfer still owes, by kind: it is due in every run."""
+        query = sa.select(waiting.c.kind, waiting.c.source_id).where(waiting.c.clinic_uid == clinic_uid)
+        found: dict[Kind, set[int]] = {}
+        with self.database.read() as connection:
+            for kind, source_id in connection.execute(query):
+                found.setdefault(Kind(kind), set()).add(source_id)
+        return {kind: frozenset(ids) for kind, ids in found.items()}
+
+    def drop_waiting(self, clinic_uid: str, kind: Kind, ids: Collection[int]) -> None:
+        """Forget that rows are owed: what a later plan found already in place."""
+        with self.database.write() as connection:
+            for part in chunks(ids):
+                _drop_waiting(connection, clinic_uid, kind, part)
+
+    # ---- attempts ------------------------------------------------------------------------------------
+
+    def begin_attempt(
+        self,
+        run_id: str,
+        clinic_uid: str,
+        account_id: int,
+        kind: Kind,
+        action: Action,
+        source_ids: Sequence[int],
+        request_hash: int,
+        highest_amo_id: int,
+    ) -> Attempt:
+        """Commit the intention to send a batch; only then may its request leave."""
+        now = time.time()
+        values: dict[str, Any] = {
+            "run_id": run_id,
+            "clinic_uid": clinic_uid,
+            "account_id": account_id,
+            "kind": kind.value,
+            "action": action.value,
+            "source_ids": ",".join(str(key) for key in source_ids),
+            "request_hash": request_hash,
+            "highest_amo_id": highest_amo_id,
+            "started_at": now,
+            "scans": 0,
+        }
+        with self.database.write() as connection:
+            inserted = connection.execute(sa.insert(attempt).values(values)).inserted_primary_key
+        number = int(inserted[0]) if inserted else 0
+        return Attempt(number, run_id, kind, action, tuple(source_ids), highest_amo_id, now)
+
+    def acknowledge(
+        self, attempt_id: int, applied: Sequence[AppliedRow], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Commit a receipt: snapshot, ids, outcomes and the end of the attempt, all or nothing.
+
+        Raises:
+            GuardError: When an amoCRM entity already belongs to another row.
+        """
+        with self.database.write() as connection:
+            clinic_uid, account_id = _close(connection, attempt_id)
+            upsert_applied(self.database, connection, clinic_uid, account_id, applied)
+            self._record(connection, clinic_uid, outcomes)
+
+    def close_attempt(self, attempt_id: int, outcomes: Sequence[Outcome]) -> None:
+        """Commit that a batch wrote nothing."""
+        with self.database.write() as connection:
+            clinic_uid, _account_id = _close(connection, attempt_id)
+            self._record(connection, clinic_uid, outcomes)
+
+    def open_attempts(self, clinic_uid: str) -> list[Attempt]:
+        """Return batches whose end is not recorded, oldest first."""
+        query = (
+            sa.select(attempt)
+            .where(attempt.c.clinic_uid == clinic_uid, attempt.c.closed_at.is_(None))
+            .order_by(attempt.c.id)
+        )
+        with self.database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            Attempt(
+                row["id"],
+                row["run_id"],
+                Kind(row["kind"]),
+                Action(row["action"]),
+                tuple(int(key) for key in row["source_ids"].split(",") if key),
+                row["highest_amo_id"],
+                row["started_at"],
+                row["scans"],
+                row["last_scan_at"],
+            )
+            for row in rows
+        ]
+
+    def note_scan(self, attempt_id: int, at: float) -> None:
+        """Record a complete scan that did not find a batch."""
+        with self.database.write() as connection:
+            connection.execute(
+                sa.update(attempt)
+                .where(attempt.c.id == attempt_id)
+                .values(scans=attempt.c.scans + 1, last_scan_at=at)
+            )
+
+    # ---- outcomes and rejects ------------------------------------------------------------------------
+
+    def record_outcomes(self, clinic_uid: str, outcomes: Sequence[Outcome]) -> None:
+        """Commit the end of rows that had no request of their own."""
+        if outcomes:
+            with self.database.write() as connection:
+                self._record(connection, clinic_uid, outcomes)
+
+    def _record(self, connection: sa.Connection, clinic_uid: str, outcomes: Sequence[Outcome]) -> None:
+        now = time.time()
+        rows = [
+            {
+                "run_id": row.run_id,
+                "kind": row.kind.value,
+                "source_id": row.source_id,
+                "clinic_uid": clinic_uid,
+                "state": row.state.value,
+                "reason": row.reason,
+                "field": row.field,
+                "data_hash": row.data_hash,
+                "ended_at": now,
+            }
+            for row in outcomes
+        ]
+        update = ["state", "reason", "field", "data_hash", "ended_at"]
+        self.database.upsert(connection, outcome, rows, update)
+        for kind in Kind:
+            ended = [row.source_id for row in outcomes if row.kind is kind and row.state in SETTLED]
+            for part in chunks(ended):
+                _drop_waiting(connection, clinic_uid, kind, part)
+            if kind in ENTITIES:
+                done = [
+                    row.source_id
+                    for row in outcomes
+                    if row.kind is kind and row.state is OutcomeState.APPLIED
+                ]
+                _clear_rejects(connection, clinic_uid, kind.value, done)
+        self._add_rejects(
+            connection,
+            clinic_uid,
+            [
+                Reject(row.kind.value, row.source_id, row.reason, row.field, row.data_hash)
+                for row in outcomes
+                if row.state is OutcomeState.REJECTED and row.kind in ENTITIES
+            ],
+        )
+
+    def settled(self, run_id: str, state: OutcomeState | None = None) -> set[tuple[Kind, int]]:
+        """Return rows of a run that have an outcome, or this one."""
+        query = sa.select(outcome.c.kind, outcome.c.source_id).where(outcome.c.run_id == run_id)
+        if state is not None:
+            query = query.where(outcome.c.state == state.value)
+        with self.database.read() as connection:
+            return {(Kind(kind), source_id) for kind, source_id in connection.execute(query)}
+
+    def outcome_counts(self, run_id: str) -> dict[Kind, dict[OutcomeState, int]]:
+        """Count the outcomes of a run."""
+        query = (
+            sa.select(outcome.c.kind, outcome.c.state, sa.func.count())
+            .where(outcome.c.run_id == run_id)
+            .group_by(outcome.c.kind, outcome.c.state)
+        )
+        counts: dict[Kind, dict[OutcomeState, int]] = {}
+        with self.database.read() as connection:
+            for kind, state, number in connection.execute(query):
+                counts.setdefault(Kind(kind), {})[OutcomeState(state)] = number
+        return counts
+
+    def _add_rejects(self, connection: sa.Connection, clinic_uid: str, rejects: Sequence[Reject]) -> None:
+        now = time.time()
+        rows = [
+            {
+                "clinic_uid": clinic_uid,
+                "entity": row.entity,
+                "source_id": row.source_id,
+                "reason": row.reason,
+                "field": row.field,
+                "data_hash": row.data_hash,
+                "first_seen": now,
+                "last_seen": now,
+                "released": False,
+            }
+            for row in rejects
+        ]
+        update = ["field", "data_hash", "last_seen", "released"]
+        self.database.upsert(connection, reject, rows, update)
+
+    def add_rejects(self, clinic_uid: str, rejects: Sequence[Reject]) -> None:
+        """Record rows that were kept back; seen again, they keep the time they were first seen."""
+        if rejects:
+            with self.database.write() as connection:
+                self._add_rejects(connection, clinic_uid, rejects)
+
+    def clear_rejects(self, clinic_uid: str, entity: str, ids: Collection[int]) -> None:
+        """Forget rejects of rows that are good now."""
+        known = {row.source_id for _uid, row in self.rejects(clinic_uid) if row.entity == entity}
+        good = known & set(ids)
+        if good:
+            with self.database.write() as connection:
+                _clear_rejects(connection, clinic_uid, entity, good)
+
+    def rejects(self, clinic_uid: str | None = None) -> list[tuple[str, Reject]]:
+        """Return rejects with their clinic, by entity and id."""
+        query = sa.select(reject).order_by(reject.c.clinic_uid, reject.c.entity, reject.c.source_id)
+        if clinic_uid is not None:
+            query = query.where(reject.c.clinic_uid == clinic_uid)
+        with self.database.read() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [
+            (
+                row["clinic_uid"],
+                Reject(
+                    row["entity"],
+                    row["source_id"],
+                    row["reason"],
+                    row["field"],
+                    row["data_hash"],
+                    row["first_seen"],
+                    row["last_seen"],
+                ),
+            )
+            for row in rows
+        ]
+
+    def release(self, clinic_uid: str, entity: str, ids: Collection[int] | None) -> int:
+        """Let rejects be tried again in the next run; returns how many."""
+        change = sa.update(reject).where(reject.c.clinic_uid == clinic_uid, reject.c.entity == entity)
+        if ids is not None:
+            change = change.where(reject.c.source_id.in_(list(ids)))
+        with self.database.write() as connection:
+            return int(connection.execute(change.values(released=True)).rowcount)
+
+    def released_keys(self, clinic_uid: str) -> dict[Kind, frozenset[int]]:
+        """Return rejects a person released, as keys of contacts and leads."""
+        kinds = {
+            "patient": Kind.CONTACT,
+            "contact": Kind.CONTACT,
+            "appointment": Kind.LEAD,
+            "lead": Kind.LEAD,
+        }
+        query = sa.select(reject.c.entity, reject.c.source_id).where(
+            reject.c.clinic_uid == clinic_uid, reject.c.released.is_(True)
+        )
+        found: dict[Kind, set[int]] = {}
+        with self.database.read() as connection:
+            for entity, source_id in connection.execute(query):
+                found.setdefault(kinds[entity], set()).add(source_id)
+        return {kind: frozenset(ids) for kind, ids in found.items()}
+
+
+def _close(connection: sa.Connection, attempt_id: int) -> tuple[str, int]:
+    row = connection.execute(
+        sa.select(attempt.c.clinic_uid, attempt.c.account_id).where(attempt.c.id == attempt_id)
+    ).one()
+    connection.execute(sa.update(attempt).where(attempt.c.id == attempt_id).values(closed_at=time.time()))
+    return row[0], row[1]
+
+
+def _drop_waiting(connection: sa.Connection, clinic_uid: str, kind: Kind, ids: Collection[int]) -> None:
+    connection.execute(
+        sa.delete(waiting).where(
+            waiting.c.clinic_uid == clinic_uid,
+            waiting.c.kind == kind.value,
+            waiting.c.source_id.in_(list(ids)),
+        )
+    )
+
+
+def _clear_rejects(connection: sa.Connection, clinic_uid: str, entity: str, ids: Collection[int]) -> None:
+    for part in chunks(ids):
+        connection.execute(
+            sa.delete(reject).where(
+                reject.c.clinic_uid == clinic_uid,
+                reject.c.entity == entity,
+                reject.c.source_id.in_(part),
+            )
+        )

@@ -1,0 +1,188 @@
+"""The snapshot: what amoCRM acknowledged, entity by entity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from tasks.errors import GuardError
+from tasks.ledger.database import Database
+from tasks.ledger.hashing import SCHEME
+from tasks.ledger.tables import applied
+from tasks.records import DATA, AppliedRow, Kind
+
+__all__ = ["AppliedIndex", "Snapshot", "upsert_applied"]
+
+CHUNK = 500  # ids in one IN list
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedIndex:
+    """Keys and row hashes of one kind, ascending by source id; small enough for a million rows."""
+
+    source_ids: npt.NDArray[np.int64]
+    row_hashes: npt.NDArray[np.int64]
+    amo_ids: npt.NDArray[np.int64]
+
+
+def chunks(ids: Collection[int]) -> Iterator[list[int]]:
+    """Cut ids into lists that fit a statement."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]
+
+
+def pack(kind: Kind, hashes: Mapping[str, int]) -> bytes:
+    """Pack the hashes of a card into one blob, in the order of ``DATA``; 0 stands for never sent."""
+    names = DATA.get(kind, ())
+    return np.array([hashes.get(name, 0) for name in names], dtype="<i8").tobytes() if hashes else b""
+
+
+def unpack(kind: Kind, blob: bytes, scheme: int) -> dict[str, int]:
+    """Undo ``pack``; hashes of another scheme count as never sent."""
+    if scheme != SCHEME or not blob:
+        return {}
+    return dict(zip(DATA[kind], np.frombuffer(blob, dtype="<i8").tolist(), strict=True))
+
+
+def upsert_applied(
+    database: Database,
+    connection: sa.Connection,
+    clinic_uid: str,
+    account_id: int,
+    rows: Sequence[AppliedRow],
+) -> None:
+    """Write snapshot rows inside a transaction.
+
+    Raises:
+        GuardError: When an amoCRM entity already belongs to another row: two patients never share a contact.
+    """
+    now = time.time()
+    values: list[dict[str, Any]] = [
+        {
+            "clinic_uid": clinic_uid,
+            "kind": row.kind.value,
+            "source_id": row.source_id,
+            "account_id": account_id,
+            "amo_id": row.amo_id,
+            "row_hash": row.row_hash,
+            "hashes": pack(row.kind, row.hashes),
+            "scheme": SCHEME,
+            "pipeline_id": row.pipeline_id,
+            "status_id": row.status_id,
+            "is_primary": row.is_primary,
+            "applied_at": now,
+        }
+        for row in rows
+    ]
+    update = [name for name in applied.c.keys() if name not in {"clinic_uid", "kind", "source_id"}]  # noqa: SIM118
+    try:
+        database.upsert(connection, applied, values, update)
+    except sa.exc.IntegrityError:
+        ids = ", ".join(str(row.amo_id) for row in rows[:5])
+        raise GuardError(
+            problem=f"An amoCRM entity of this batch (ids {ids}…) already belongs to another IDENT row.",
+            remedy="Nothing of the batch was recorded; run sync --full, and reconcile if it comes back.",
+            code="entity_taken",
+        ) from None
+
+
+class Snapshot:
+    """Reads and moves snapshot rows."""
+
+    database: Database
+
+    def applied_index(self, clinic_uid: str, kind: Kind) -> AppliedIndex:
+        """Return keys, row hashes and amoCRM ids of one kind, past SQLAlchemy's row objects for speed."""
+        query = (
+            sa.select(applied.c.source_id, applied.c.row_hash, applied.c.amo_id)
+            .where(applied.c.clinic_uid == clinic_uid, applied.c.kind == kind.value)
+            .order_by(applied.c.source_id)
+        )
+        with self.database.read() as connection:
+            cursor = connection.execute(query).cursor
+            rows = cursor.fetchall() if cursor is not None else []
+        table = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        return AppliedIndex(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
+
+    def applied_primaries(self, clinic_uid: str, ids: Collection[int]) -> dict[int, bool]:
+        """Return the frozen first-visit mark of deals that have one."""
+        found: dict[int, bool] = {}
+        with self.database.read() as connection:
+            for part in chunks(ids):
+                query = sa.select(applied.c.source_id, applied.c.is_primary).where(
+                    applied.c.clinic_uid == clinic_uid,
+                    applied.c.kind == Kind.LEAD.value,
+                    applied.c.source_id.in_(part),
+                    applied.c.is_primary.is_not(None),
+                )
+                found |= {int(key): bool(value) for key, value in connection.execute(query)}
+        return found
+
+    def applied_rows(self, clinic_uid: str, kind: Kind, ids: Collection[int]) -> dict[int, AppliedRow]:
+        """Return the full snapshot of the given ids; unknown ids are absent."""
+        found: dict[int, AppliedRow] = {}
+        with self.database.read() as connection:
+            for part in chunks(ids):
+                query = sa.select(applied).where(
+                    applied.c.clinic_uid == clinic_uid,
+                    applied.c.kind == kind.value,
+                    applied.c.source_id.in_(part),
+                )
+                for row in connection.execute(query).mappings():
+                    found[row["source_id"]] = AppliedRow(
+                        kind,
+                        row["source_id"],
+                        row["amo_id"],
+                        row["row_hash"],
+                        unpack(kind, row["hashes"], row["scheme"]),
+                        row["pipeline_id"],
+                        row["status_id"],
+                        row["is_primary"],
+                    )
+        return found
+
+    def applied_count(self, clinic_uid: str, kind: Kind) -> int:
+        """Return how many entities of a kind amoCRM acknowledged."""
+        query = sa.select(sa.func.count()).where(
+            applied.c.clinic_uid == clinic_uid, applied.c.kind == kind.value
+        )
+        with self.database.read() as connection:
+            return int(connection.execute(query.select_from(applied)).scalar_one())
+
+    def owner_of(self, account_id: int, kind: Kind, amo_id: int) -> tuple[str, int] | None:
+        """Return the clinic and source id an amoCRM entity belongs to, ``None`` when it is free."""
+        query = sa.select(applied.c.clinic_uid, applied.c.source_id).where(
+            applied.c.account_id == account_id, applied.c.kind == kind.value, applied.c.amo_id == amo_id
+        )
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        return (row[0], row[1]) if row else None
+
+    def apply_local(self, clinic_uid: str, account_id: int, rows: Sequence[AppliedRow]) -> None:
+        """Move snapshot rows that need no receipt: nothing was to be written, or an entity is claimed.
+
+        Raises:
+            GuardError: When an amoCRM entity already belongs to another row.
+        """
+        if rows:
+            with self.database.write() as connection:
+                upsert_applied(self.database, connection, clinic_uid, account_id, rows)
+
+    def forget(self, clinic_uid: str, kind: Kind, ids: Collection[int]) -> None:
+        """Drop snapshot rows; the next plan creates or adopts their entities anew."""
+        with self.database.write() as connection:
+            for part in chunks(ids):
+                connection.execute(
+                    sa.delete(applied).where(
+                        applied.c.clinic_uid == clinic_uid,
+                        applied.c.kind == kind.value,
+                        applied.c.source_id.in_(part),
+                    )
+                )

@@ -1,0 +1,33 @@
+"""The ledger as one object."""
+
+from __future__ import annotations
+
+from tasks.ledger.administration import Administration, ConnectionRecord
+from tasks.ledger.database import Database
+from tasks.ledger.journal import Journal
+from tasks.ledger.snapshot import AppliedIndex, Snapshot
+
+__all__ = ["AppliedIndex", "ConnectionRecord", "Ledger"]
+
+
+class Ledger(Snapshot, Journal, Administration):
+    """What was sent, what is owed, who may write, how the installation is set up.
+
+    Every method is one short transaction; the object may be shared by threads.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+
+    def open(self) -> Ledger:
+        """Create or migrate the tables.
+
+        Raises:
+            ConfigurationError: When a newer version of this project wrote the ledger.
+        """
+        self.database.migrate()
+        return self
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.database.close()

@@ -1,0 +1,229 @@
+"""Tables of the ledger; ``migrations`` creates them, a test compares the two."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+__all__ = [
+    "applied",
+    "attempt",
+    "audit",
+    "connection",
+    "lease",
+    "metadata",
+    "outcome",
+    "plan",
+    "reject",
+    "run",
+    "setting",
+    "setting_history",
+    "subscription",
+    "waiting",
+    "watermark",
+]
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+UID = sa.String(32)
+KIND = sa.String(16)
+RUN = sa.String(40)
+CODE = sa.String(64)
+#: SQLite only counts up an INTEGER key; PostgreSQL needs the wide one.
+SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+#: What amoCRM acknowledged, one row per entity. ``row_hash`` 0: claimed or found again, content unknown.
+applied = sa.Table(
+    "applied",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("kind", KIND, primary_key=True),
+    sa.Column("source_id", sa.BigInteger, primary_key=True),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("amo_id", sa.BigInteger, nullable=False),
+    sa.Column("row_hash", sa.BigInteger, nullable=False),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),
+    sa.Column("scheme", sa.SmallInteger, nullable=False),
+    sa.Column("pipeline_id", sa.BigInteger),
+    sa.Column("status_id", sa.BigInteger),
+    sa.Column("is_primary", sa.Boolean),
+    sa.Column("applied_at", sa.Float, nullable=False),
+    # A contact belongs to one patient and a deal to one appointment; a link names the contact of a deal, and
+    # one contact has many.
+    sa.Index(
+        "uq_applied_entity",
+        "account_id",
+        "kind",
+        "amo_id",
+        unique=True,
+        sqlite_where=sa.text("kind <> 'link'"),
+        postgresql_where=sa.text("kind <> 'link'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+plan = sa.Table(
+    "plan",
+    metadata,
+    sa.Column("run_id", RUN, primary_key=True),
+    sa.Column("kind", KIND, primary_key=True),
+    sa.Column("source_id", sa.BigInteger, primary_key=True),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("action", KIND, nullable=False),
+    sa.Column("changed", sa.Text, nullable=False),  # names of data, joined by commas
+    sa.Column("amo_id", sa.BigInteger),
+    sa.Column("planned_at", sa.Float, nullable=False),
+    sa.Index("ix_plan_clinic_uid_kind_source_id", "clinic_uid", "kind", "source_id"),
+)
+
+outcome = sa.Table(
+    "outcome",
+    metadata,
+    sa.Column("run_id", RUN, primary_key=True),
+    sa.Column("kind", KIND, primary_key=True),
+    sa.Column("source_id", sa.BigInteger, primary_key=True),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("state", KIND, nullable=False),
+    sa.Column("reason", CODE, nullable=False, default=""),
+    sa.Column("field", sa.String(255), nullable=False, default=""),
+    sa.Column("data_hash", sa.BigInteger, nullable=False, default=0),
+    sa.Column("ended_at", sa.Float, nullable=False),
+)
+
+#: Rows that the transfer still owes: planned and neither applied nor rejected. Kept by the same transactions
+#: that write plans and outcomes, so that a tick need not search the history.
+waiting = sa.Table(
+    "waiting",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("kind", KIND, primary_key=True),
+    sa.Column("source_id", sa.BigInteger, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("run_id", RUN, nullable=False),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("account_id", sa.BigInteger, nullable=False),
+    sa.Column("kind", KIND, nullable=False),
+    sa.Column("action", KIND, nullable=False),
+    sa.Column("source_ids", sa.Text, nullable=False),  # joined by commas
+    sa.Column("request_hash", sa.BigInteger, nullable=False),
+    sa.Column("highest_amo_id", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("scans", sa.Integer, nullable=False, default=0),
+    sa.Column("last_scan_at", sa.Float),
+    sa.Column("closed_at", sa.Float),
+    sa.Index("ix_attempt_clinic_uid_closed_at", "clinic_uid", "closed_at"),
+)
+
+reject = sa.Table(
+    "reject",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("entity", KIND, primary_key=True),
+    sa.Column("source_id", sa.BigInteger, primary_key=True),
+    sa.Column("reason", CODE, primary_key=True),
+    sa.Column("field", sa.String(255), nullable=False, default=""),
+    sa.Column("data_hash", sa.BigInteger, nullable=False, default=0),
+    sa.Column("first_seen", sa.Float, nullable=False),
+    sa.Column("last_seen", sa.Float, nullable=False),
+    sa.Column("released", sa.Boolean, nullable=False, default=False),
+)
+
+watermark = sa.Table(
+    "watermark",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+    sa.Column("moved_at", sa.Float, nullable=False),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("token", sa.BigInteger, nullable=False),  # grows with every owner: a late one is recognised
+    sa.Column("expires_at", sa.Float, nullable=False),  # seconds of the database's clock
+)
+
+setting = sa.Table(
+    "setting",
+    metadata,
+    sa.Column("scope", sa.String(64), primary_key=True),
+    sa.Column("name", CODE, primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Column("changed_by", CODE, nullable=False),
+)
+
+setting_history = sa.Table(
+    "setting_history",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("scope", sa.String(64), nullable=False),
+    sa.Column("name", CODE, nullable=False),
+    sa.Column("value", sa.JSON, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Column("changed_by", CODE, nullable=False),
+    sa.Index("ix_setting_history_scope_name", "scope", "name"),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("event", sa.String(128), nullable=False),
+    sa.Column("resource", sa.String(128), nullable=False),
+    sa.Column("level", KIND, nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("occurred_at", sa.Float, nullable=False),
+    sa.Column("emitted", sa.Boolean, nullable=False, default=False),
+    sa.Index("ix_audit_occurred_at", "occurred_at"),
+)
+
+connection = sa.Table(
+    "connection",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("block_name", sa.String(128), nullable=False),
+    sa.Column("timezone", CODE, nullable=False),
+    sa.Column("fingerprint", sa.JSON, nullable=False),
+    sa.Column("connected_at", sa.Float, nullable=False),
+    sa.Column("removed_at", sa.Float),
+)
+
+run = sa.Table(
+    "run",
+    metadata,
+    sa.Column("run_id", RUN, primary_key=True),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("mode", KIND, nullable=False),
+    sa.Column("started_by", CODE, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    sa.Column("state", KIND, nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.Index("ix_run_clinic_uid_started_at", "clinic_uid", "started_at"),
+)
+
+subscription = sa.Table(
+    "subscription",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("state", KIND, nullable=False),
+    sa.Column("paid_users", sa.Integer, nullable=False),
+    sa.Column("starts_at", sa.Float, nullable=False),
+    sa.Column("ends_at", sa.Float, nullable=False),
+    sa.Column("recorded_at", sa.Float, nullable=False),
+)
