@@ -21,7 +21,9 @@ __all__ = ["SCHEME", "FieldHasher"]
 
 #: Raise it when hashing or the order of ``DATA`` changes: rows of another scheme are compared anew.
 SCHEME: Final = 1
-MISSING: Final = "\x00"  # no text of a card contains it
+MISSING: Final = (
+    "\ue000"  # private use: no text of a card contains it, and numpy does not strip it as it does NUL
+)
 KEY_LENGTH: Final = 16  # pandas' SipHash key, as characters
 
 Int64Array = npt.NDArray[np.int64]
