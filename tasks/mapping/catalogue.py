@@ -1,0 +1,178 @@
+"""The default card: for every datum its Russian name, amoCRM type and policy; for every stage its name.
+
+Kept as data, so that the form of an operator, autoconfiguration and the reference page say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tasks.frames import Status
+from tasks.mapping.model import NullPolicy, Policy, StageKey
+
+__all__ = [
+    "CONTACT_CARD",
+    "CONTACT_EXTERNAL",
+    "LEAD_CARD",
+    "LEAD_EXTERNAL",
+    "LOST_NAME",
+    "PIPELINES",
+    "PRIMARY_LABELS",
+    "SEX_LABELS",
+    "STAGES",
+    "STATUS_LABELS",
+    "WON_NAME",
+    "DefaultStage",
+    "FieldDefault",
+]
+
+SEX_LABELS: Final = {"male": "Мужской", "female": "Женский"}
+STATUS_LABELS: Final = {
+    Status.PLANNED.value: "Запланирован",
+    Status.ARRIVED.value: "Пациент пришёл",
+    Status.IN_PROGRESS.value: "Приём идёт",
+    Status.COMPLETED.value: "Завершён",
+    Status.BILL_ISSUED.value: "Завершён, счёт выдан",
+    Status.CANCELLED.value: "Отменён",
+}
+PRIMARY_LABELS: Final = {True: "Первичный", False: "Повторный"}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDefault:
+    """Default place of one datum.
+
+    Attributes:
+        datum: Name in ``CONTACT_DATA`` or ``LEAD_DATA``.
+        name: Name of the field an operator sees.
+        type: amoCRM's field type; ``builtin`` for an attribute of the card.
+        builtin: Which attribute.
+        code: Code of the field; a predefined one (PHONE, EMAIL) is never created.
+        policy: Who wins.
+        null_policy: Whether an emptied value empties the field.
+        options: Options of a select.
+        enum_code: Kind of phone or e-mail.
+        api_only: Whether a person may edit the field in amoCRM.
+    """
+
+    datum: str
+    name: str
+    type: str
+    builtin: Literal["first_name", "last_name", "name", "price"] | None = None
+    code: str = ""
+    policy: Policy = Policy.OVERWRITE
+    null_policy: NullPolicy = NullPolicy.CLEAR
+    options: tuple[str, ...] = ()
+    enum_code: str | None = None
+    api_only: bool = False
+
+
+def _field(
+    datum: str,
+    name: str,
+    kind: str,
+    policy: Policy = Policy.OVERWRITE,
+    options: tuple[str, ...] = (),
+    entity: str = "PATIENT",
+) -> FieldDefault:
+    code = f"IDENT_{entity}_{datum.upper()}"
+    return FieldDefault(datum, name, kind, code=code, policy=policy, options=options)
+
+
+def _deal(
+    datum: str,
+    name: str,
+    kind: str,
+    policy: Policy = Policy.OVERWRITE,
+    options: tuple[str, ...] = (),
+) -> FieldDefault:
+    return _field(datum, name, kind, policy, options, entity="APPOINTMENT")
+
+
+_YIELD = Policy.OVERWRITE_UNLESS_EDITED
+_KEEP = NullPolicy.KEEP
+
+CONTACT_EXTERNAL: Final = FieldDefault(
+    "external_id", "IDENT: ID пациента", "text", code="IDENT_PATIENT_ID", api_only=True
+)
+LEAD_EXTERNAL: Final = FieldDefault(
+    "external_id", "IDENT: ID приёма", "text", code="IDENT_APPOINTMENT_ID", api_only=True
+)
+
+CONTACT_CARD: Final[tuple[FieldDefault, ...]] = (
+    FieldDefault("last_name", "Фамилия", "builtin", "last_name", policy=_YIELD, null_policy=_KEEP),
+    FieldDefault("first_name", "Имя и отчество", "builtin", "first_name", policy=_YIELD, null_policy=_KEEP),
+    FieldDefault("phone_mobile", "Телефон", "multitext", code="PHONE", enum_code="MOB"),
+    FieldDefault("phone_other", "Телефон (другой)", "multitext", code="PHONE", enum_code="OTHER"),
+    FieldDefault("email", "Email", "multitext", code="EMAIL", enum_code="WORK"),
+    _field("birth_date", "IDENT: Дата рождения", "birthday"),
+    _field("sex", "IDENT: Пол", "select", options=tuple(SEX_LABELS.values())),
+    _field("city", "IDENT: Город", "text"),
+    _field("card_number", "IDENT: Номер карты", "text"),
+    _field("guardian_name", "IDENT: Законный представитель", "text"),
+    _field("comment", "IDENT: Комментарий к пациенту", "textarea", _YIELD),
+    _field("ad_source", "IDENT: Источник рекламы", "text"),
+    _field("attending_doctor", "IDENT: Лечащий врач", "text"),
+    _field("archived", "IDENT: В архиве", "checkbox"),
+    _field("archive_reason", "IDENT: Причина архивации", "text"),
+    _field("sms_opt_out", "IDENT: Отказ от СМС", "checkbox"),
+    _field("first_visit_at", "IDENT: Первый визит", "date_time"),
+    _field("last_visit_at", "IDENT: Последний визит", "date_time"),
+    _field("visits_completed", "IDENT: Завершённых приёмов", "numeric"),
+    _field("visits_total", "IDENT: Всего приёмов", "numeric"),
+    _field("debt", "IDENT: Долг пациента", "numeric"),
+)
+
+LEAD_CARD: Final[tuple[FieldDefault, ...]] = (
+    FieldDefault("name", "Название сделки", "builtin", "name", policy=_YIELD, null_policy=_KEEP),
+    FieldDefault("price", "Бюджет", "builtin", "price", null_policy=_KEEP),
+    _deal("start_at", "IDENT: Начало приёма", "date_time"),
+    _deal("end_at", "IDENT: Окончание приёма", "date_time"),
+    _deal("status", "IDENT: Статус приёма", "select", options=tuple(STATUS_LABELS.values())),
+    _deal("arrived_at", "IDENT: Пациент пришёл", "date_time"),
+    _deal("started_at", "IDENT: Приём начат", "date_time"),
+    _deal("ended_at", "IDENT: Приём завершён", "date_time"),
+    _deal("bill_issued_at", "IDENT: Счёт выдан", "date_time"),
+    _deal("cancelled_at", "IDENT: Отменён", "date_time"),
+    _deal("cancel_reason", "IDENT: Причина отмены", "text"),
+    _deal("cancel_comment", "IDENT: Комментарий к отмене", "textarea"),
+    _deal("is_no_show", "IDENT: Не пришёл", "checkbox"),
+    _deal("doctor", "IDENT: Врач", "text"),
+    _deal("speciality", "IDENT: Специальность", "text"),
+    _deal("cabinet", "IDENT: Кабинет", "text"),
+    _deal("branch", "IDENT: Филиал", "text"),
+    _deal("services", "IDENT: Услуги", "textarea"),
+    _deal("amount", "IDENT: Сумма счёта", "numeric"),
+    _deal("paid", "IDENT: Оплачено", "numeric"),
+    _deal("debt", "IDENT: Долг по приёму", "numeric"),
+    _deal("comment", "IDENT: Комментарий к приёму", "textarea", _YIELD),
+    _deal("source", "IDENT: Источник записи", "text"),
+    _deal("is_primary", "IDENT: Вид приёма", "select", options=tuple(PRIMARY_LABELS.values())),
+    _deal("created_at", "IDENT: Запись создана", "date_time"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultStage:
+    """Default stage of both pipelines: amoCRM allows only its own 21 colours."""
+
+    key: StageKey
+    name: str
+    sort: int
+    color: str
+
+
+STAGES: Final[tuple[DefaultStage, ...]] = (
+    DefaultStage(StageKey.PLANNED, "Запланирован", 20, "#98cbff"),
+    DefaultStage(StageKey.RESCHEDULED, "Перенесён", 30, "#ffeab2"),
+    DefaultStage(StageKey.ARRIVED, "Пациент пришёл", 40, "#d6eaff"),
+    DefaultStage(StageKey.IN_PROGRESS, "Приём идёт", 50, "#ebffb1"),
+    DefaultStage(StageKey.COMPLETED, "Приём завершён", 60, "#87f2c0"),
+    DefaultStage(StageKey.NO_SHOW, "Не пришёл", 70, "#ffc8c8"),
+)
+#: Names of the closing stages (142 and 143) of both pipelines.
+WON_NAME: Final = "Счёт выдан"
+LOST_NAME: Final = "Отменён"
+#: Names of the pipelines for first and repeat visits.
+PIPELINES: Final = {True: "Первичный приём", False: "Повторный приём"}

@@ -1,0 +1,96 @@
+"""Cards as canonical text: one rendering that is hashed, compared and sent.
+
+Instants are ``2026-03-12T07:00:00Z``, days ``1990-05-17``, money ``1500.00``, counts ``3``, flags ``1`` and
+``0``, selects their Russian label. Text is cut to what amoCRM stores (255 characters in a text field or a
+name; 3000 in a textarea, the length an integration of the same kind settled on), before it is hashed: what
+cannot be stored must not count as a difference.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from tasks.frames import CONTACT_DATA, LEAD_DATA
+from tasks.mapping.catalogue import PRIMARY_LABELS, SEX_LABELS, STATUS_LABELS
+
+__all__ = ["TEXTAREA_LENGTH", "TEXT_LENGTH", "contact_texts", "lead_texts"]
+
+TEXT_LENGTH: Final = 255
+TEXTAREA_LENGTH: Final = 3000
+TEXTAREAS: Final = frozenset({"comment", "services", "cancel_comment"})
+
+
+def contact_texts(patients: pd.DataFrame) -> pd.DataFrame:
+    """Render canonical patients.
+
+    Args:
+        patients: A canonical patients frame.
+
+    Returns:
+        Columns ``CONTACT_DATA`` of dtype ``str`` (missing where there is nothing), indexed by
+        ``patient_id`` (int64).
+    """
+    columns = {name: _render(patients[name], name) for name in CONTACT_DATA if name in patients}
+    middle = patients["middle_name"].fillna("")
+    both = (patients["first_name"].fillna("") + " " + middle).str.strip()
+    columns["first_name"] = both.mask(both == "").str.slice(0, TEXT_LENGTH)
+    columns["sex"] = patients["sex"].map(SEX_LABELS)
+    return _frame(columns, CONTACT_DATA, patients["patient_id"])
+
+
+def lead_texts(deals: pd.DataFrame, zone: ZoneInfo) -> pd.DataFrame:
+    """Render deals.
+
+    Args:
+        deals: Canonical appointments with ``root_id`` and ``stage_key``, one row per deal.
+        zone: The clinic's zone, for the time in a deal's name.
+
+    Returns:
+        Columns ``LEAD_DATA`` of dtype ``str``, indexed by ``root_id`` (int64).
+    """
+    columns = {name: _render(deals[name], name) for name in LEAD_DATA if name in deals}
+    columns["name"] = _names(deals, zone)
+    columns["price"] = columns["amount"]
+    columns["status"] = deals["status"].map(STATUS_LABELS)
+    columns["is_primary"] = deals["is_primary"].map(PRIMARY_LABELS)
+    columns["patient_id"] = deals["patient_id"].astype("str")
+    columns["stage"] = deals["stage_key"]
+    return _frame(columns, LEAD_DATA, deals["root_id"])
+
+
+def _render(values: pd.Series, name: str) -> pd.Series:
+    rendered: pd.Series
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        rendered = values.dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    elif values.dtype.kind == "M":
+        rendered = values.dt.strftime("%Y-%m-%d")
+    elif values.dtype.kind == "b":
+        rendered = values.map({True: "1", False: "0"})
+    elif isinstance(values.dtype, pd.StringDtype):
+        rendered = values.str.slice(0, TEXTAREA_LENGTH if name in TEXTAREAS else TEXT_LENGTH).str.strip()
+    else:
+        rendered = values.astype(object).map(str, na_action="ignore").where(values.notna())
+    return rendered
+
+
+def _names(deals: pd.DataFrame, zone: ZoneInfo) -> pd.Series:
+    """Return «Приём 12.03.2026 10:00 · Петров П. П.»; no patient's name, so that a rename moves no deal."""
+    times = deals["start_at"].dt.tz_convert(zone).dt.strftime("%d.%m.%Y %H:%M")
+    short = {doctor: _short(doctor) for doctor in deals["doctor"].dropna().unique()}
+    doctors = (" · " + deals["doctor"].map(short).astype("str")).fillna("")
+    names: pd.Series = ("Приём " + times + doctors).str.slice(0, TEXT_LENGTH)
+    return names
+
+
+def _short(full_name: str) -> str:
+    surname, *others = full_name.split()
+    return " ".join([surname, *(f"{part[0]}." for part in others)])
+
+
+def _frame(columns: dict[str, pd.Series], order: tuple[str, ...], keys: pd.Series) -> pd.DataFrame:
+    frame = pd.DataFrame({name: columns[name].astype("str") for name in order})
+    frame.index = pd.Index(keys.astype("int64"), name=keys.name)
+    return frame

@@ -1,0 +1,115 @@
+"""Canonical text to amoCRM's ``values`` and back.
+
+Types and shapes as observed in the API (numbers are read back as strings, dates as midnights of the account's
+zone, birthdays must be written with an offset because years before 1970 are negative epochs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from tasks.mapping.model import FieldRule
+
+__all__ = ["MONEY", "digits", "from_amo", "local_time", "price", "to_amo"]
+
+Values = list[dict[str, Any]]
+
+#: Data that are money; other numbers are counts.
+MONEY: Final = frozenset({"price", "amount", "paid", "debt"})
+PHONE_DIGITS: Final = 10
+
+
+def to_amo(rule: FieldRule, text: str | None, timezone: str) -> Values | None:  # noqa: PLR0911 - one answer per type
+    """Return the ``values`` of a field, ``None`` to clear it."""
+    if text is None:
+        return None
+    match rule.field_type:
+        case "checkbox":
+            return [{"value": text == "1"}]
+        case "select" | "radiobutton":
+            return [{"enum_id": rule.enums[text]}]
+        case "date_time":
+            return [{"value": int(_instant(text).timestamp())}]
+        case "date":
+            return [{"value": int(_midnight(text, timezone).timestamp())}]
+        case "birthday":
+            return [{"value": _midnight(text, timezone).isoformat()}]
+        case "multitext":
+            return [{"value": text, "enum_code": rule.enum_code}]
+        case _:
+            return [{"value": text}]
+
+
+def from_amo(rule: FieldRule, values: Iterable[Mapping[str, Any]], timezone: str) -> str | None:  # noqa: PLR0911 - one answer per type
+    """Return the canonical text of what amoCRM holds, ``None`` when it holds nothing.
+
+    A value that a person typed in a shape of their own is returned as it is: it differs from ours, which is
+    all that matters.
+    """
+    first = next(iter(values), None)
+    if first is None:
+        return None
+    raw = first.get("value")
+    if rule.field_type in {"select", "radiobutton"}:
+        named = {enum_id: label for label, enum_id in rule.enums.items()}
+        return named.get(first.get("enum_id", 0)) or (None if raw is None else str(raw))
+    if raw is None or raw == "":
+        return None
+    match rule.field_type:
+        case "checkbox":
+            return "1" if raw is True or str(raw).casefold() in {"1", "true"} else "0"
+        case "numeric" | "monetary":
+            return number(str(raw), money=rule.datum in MONEY)
+        case "date_time":
+            return _moment(raw).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        case "date" | "birthday":
+            return _moment(raw).astimezone(ZoneInfo(timezone)).strftime("%Y-%m-%d")
+        case _:
+            return str(raw).strip()
+
+
+def number(text: str, *, money: bool) -> str:
+    """Return a number as canonical text."""
+    try:
+        value = Decimal(text.replace(",", ".").replace(" ", ""))
+        if money:
+            return str(value.quantize(Decimal("0.01"), ROUND_HALF_UP))
+        return str(int(value)) if value == value.to_integral_value() else str(value.normalize())
+    except (InvalidOperation, OverflowError, ValueError):
+        return text
+
+
+def price(text: str) -> int:
+    """Return a deal's budget: amoCRM takes whole roubles; the exact sum stands in its own field."""
+    return int(Decimal(text).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def digits(phone: str) -> str:
+    """Return what two spellings of one phone have in common: the last ten digits."""
+    return "".join(character for character in phone if character.isdigit())[-PHONE_DIGITS:]
+
+
+def local_time(text: str, timezone: str) -> str:
+    """Return an instant as a clinic's people write it, «12.03.2026 10:00»."""
+    return _instant(text).astimezone(ZoneInfo(timezone)).strftime("%d.%m.%Y %H:%M")
+
+
+def _instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def _midnight(text: str, timezone: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=ZoneInfo(timezone))
+
+
+def _moment(raw: object) -> datetime:
+    if isinstance(raw, (int, float)):
+        return datetime.fromtimestamp(raw, tz=UTC)
+    text = str(raw)
+    if text.lstrip("-").isdigit():
+        return datetime.fromtimestamp(int(text), tz=UTC)
+    return datetime.fromisoformat(text)
