@@ -46,17 +46,15 @@ AMOCRM = "amocrm"
 
 
 @cache
-def _ledger(url: str, key: bytes) -> Ledger:
-    ledger = Ledger(url, key)
-    ledger.open()
-    return ledger
+def _ledger(url: str) -> Ledger:
+    return Ledger(url).open()
 
 
 def open_ledger(settings: Settings | None = None) -> Ledger:
     """Open the installation's ledger, creating or migrating it where needed."""
     chosen = settings or load_settings()
     chosen.prepare_home()
-    return _ledger(chosen.ledger_url, chosen.installation_key())
+    return _ledger(chosen.ledger_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,9 @@ def connect_database(name: str, connection: IdentConnection, ledger: Ledger) -> 
     return ConnectedDatabase(record, found["patients"], found["appointments"], tuple(warnings))
 
 
-def _record(name: str, connection: IdentConnection, fingerprint: Fingerprint, ledger: Ledger) -> ConnectionRecord:
+def _record(
+    name: str, connection: IdentConnection, fingerprint: Fingerprint, ledger: Ledger
+) -> ConnectionRecord:
     """Return the clinic's record; its uid is kept when the name is known already."""
     described = asdict(fingerprint)
     place = f"{connection.host}:{connection.port or connection.instance}/{connection.database}"
@@ -158,7 +158,7 @@ def _check_same(name: str, known: dict[str, object], new: dict[str, object]) -> 
 
 def _clinic_uid(name: str, fingerprint: Fingerprint) -> str:
     """Derive the clinic's uid, so that connecting again after the ledger was lost yields the same one."""
-    seed = "|".join((name, fingerprint.server, fingerprint.database, fingerprint.created))
+    seed = f"{name}|{fingerprint.server}|{fingerprint.database}|{fingerprint.created}"
     digest = hashlib.blake2b(seed.encode(), digest_size=5).digest()
     return base64.b32encode(digest).decode("ascii").lower()
 
@@ -188,7 +188,7 @@ def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Acc
     if known and known["account_id"] != account.id:
         raise ConfigurationError(
             problem=f"Account {known['account_id']} is connected; this token is of account {account.id}.",
-            remedy="Create the token in the connected account, or use another IDENT_AMOCRM_HOME for this one.",
+            remedy="Create the token in the connected account, or use another IDENT_AMOCRM_HOME for it.",
             code="another_account",
         )
     blocks.save_account(base_url, token)
@@ -252,4 +252,6 @@ def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConn
         missing_required(catalogue)
         fingerprint = asdict(read_fingerprint(engine))
     _check_same(record.name, record.fingerprint, fingerprint)
-    return connection, IdentReader(engine, connection, catalogue=catalogue, page_size=settings.database_page_size)
+    return connection, IdentReader(
+        engine, connection, catalogue=catalogue, page_size=settings.database_page_size
+    )

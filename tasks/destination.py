@@ -97,11 +97,23 @@ class MappedCards:
         if kind is Kind.CONTACT:
             known = remote if isinstance(remote, RemoteContact) else None
             return cards.contact_payload(
-                self.mapping, texts, external_id=external_id, create=create, changed=changed, remote=known, sent=sent
+                self.mapping,
+                texts,
+                external_id=external_id,
+                create=create,
+                changed=changed,
+                remote=known,
+                sent=sent,
             )
         deal = remote if isinstance(remote, RemoteLead) else None
         return cards.lead_payload(
-            self.mapping, texts, external_id=external_id, create=create, changed=changed, remote=deal, sent=sent
+            self.mapping,
+            texts,
+            external_id=external_id,
+            create=create,
+            changed=changed,
+            remote=deal,
+            sent=sent,
         )
 
     def place(self, *, is_primary: bool, stage_key: str) -> Place | None:
@@ -156,7 +168,7 @@ class MappedCards:
         was, now = (values.local_time(text, self.clinic_zone) for text in (old, new))
         return f"Приём перенесён: было {was}, стало {now}. [{mark}]"
 
-    def gone_payload(self, kind: Kind, remote: Remote) -> Payload:
+    def gone_payload(self, kind: Kind, remote: Remote) -> Payload:  # noqa: ARG002 - one tag for both
         """Return the tag that says the card's source was deleted in IDENT."""
         tag = self.mapping.gone_tag
         return {} if tag in remote.tags else {"tags_to_add": [{"name": tag}]}

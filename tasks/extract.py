@@ -61,7 +61,7 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
 
 
 def _with_due(space: Workspace, changes: Changes) -> tuple[set[int], set[int]]:
-    """Add what waits in the ledger: interrupted, deferred or released rows, fetched by id without a window."""
+    """Add what waits in the ledger: interrupted, deferred or released rows, by id without a window."""
     waiting = space.ledger.open_keys(space.uid)
     released = space.ledger.released_keys(space.uid)
     patients = set(changes.patients) | waiting.get(Kind.CONTACT, frozenset())

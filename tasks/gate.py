@@ -92,7 +92,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
         client = open_destination(ledger, settings)
         opened.append(client.close)
         account, mapping, pipelines, contact_fields = _account(client, ledger, int(str(known["account_id"])))
-        launch = _launch(ledger, record.clinic_uid, reader.now().date)
+        launch = _launch(ledger, record.clinic_uid, reader.now().date, keep=not dry_run)
     except BaseException:
         for close in reversed(opened):
             close()
@@ -146,13 +146,14 @@ def _account(
     return account, mapping, pipelines, contact_fields
 
 
-def _launch(ledger: Ledger, clinic_uid: str, today: Callable[[], object]) -> Launch:
+def _launch(ledger: Ledger, clinic_uid: str, today: Callable[[], object], *, keep: bool) -> Launch:
     """Return the launch configuration; a first run without one begins today and remembers it."""
     stored = ledger.setting(f"clinic:{clinic_uid}", LAUNCH)
     if stored is not None:
         return Launch.model_validate(stored)
     launch = Launch.model_validate({"from_day": today()})
-    ledger.put_setting(f"clinic:{clinic_uid}", LAUNCH, launch.model_dump(mode="json"), by="sync")
+    if keep:
+        ledger.put_setting(f"clinic:{clinic_uid}", LAUNCH, launch.model_dump(mode="json"), by="sync")
     return launch
 
 

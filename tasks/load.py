@@ -23,7 +23,6 @@ __all__ = ["apply_plan", "load", "recover_attempts", "settle"]
 GONE = ("gone",)
 
 
-
 def open_load(space: Workspace) -> Load:
     """Return the state of a load of this run."""
     mapping = space.settled_mapping()
@@ -78,7 +77,9 @@ def apply_plan(space: Workspace) -> Load:
         )
         for kind in (Kind.CONTACT, Kind.LEAD, Kind.LINK)
     }
-    load_plan(run, space.plan, lambda row: _card(space, row, known), lambda: space.ledger.settled(space.run_id))
+    load_plan(
+        run, space.plan, lambda row: _card(space, row, known), lambda: space.ledger.settled(space.run_id)
+    )
     return run
 
 

@@ -43,9 +43,11 @@ def build_plan(space: Workspace) -> None:
     rows = _adopt(space, rows)
     rows = _leave_waiting(space, rows)
     rows += _vanished(space)
-    space.plan = rows + plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
+    rows += plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
+    space.plan = rows + _missing_links(space, rows)
     if space.dry_run:
         return
+    _settle_waiting(space)
     if space.plan:
         space.ledger.save_plan(space.run_id, space.uid, space.plan)
     _move_watermark(space)
@@ -54,9 +56,10 @@ def build_plan(space: Workspace) -> None:
 def _deal_cards(space: Workspace) -> None:
     deals = collapse(space.appointments)
     deals = deals[deals["patient_id"].notna()].reset_index(drop=True)
-    frozen = space.ledger.applied_primaries(space.uid)
+    frozen = space.ledger.applied_primaries(space.uid, [int(root) for root in deals["root_id"]])
     deals["is_primary"] = [
-        frozen.get(int(root), bool(own)) for root, own in zip(deals["root_id"], deals["is_primary"], strict=True)
+        frozen.get(int(root), bool(own))
+        for root, own in zip(deals["root_id"], deals["is_primary"], strict=True)
     ]
     texts = lead_texts(deals, space.zone)
     hashes = space.hasher.hash_frame(Kind.LEAD, texts)
@@ -92,9 +95,7 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     )
     space.silent[kind] = difference.silent
     unknown = space.unknown.get(kind, frozenset())
-    return [
-        row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)
-    ]
+    return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
 
 
 def _adopt(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
@@ -216,7 +217,7 @@ def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]
 
 
 def _leave_waiting(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Leave out deals that already wait for a patient who is still kept back: a tick must not plan them again."""
+    """Leave out deals that already wait for a patient who is still kept back: no tick plans them again."""
     coming = {row.source_id for row in rows if row.kind is Kind.CONTACT}
     coming |= set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
     waiting = space.ledger.open_keys(space.uid).get(Kind.LEAD, frozenset())
@@ -230,6 +231,39 @@ def _leave_waiting(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
             and space.owners.get(row.source_id) not in coming
         )
     ]
+
+
+def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Plan links that an earlier run left out although the deal itself was written."""
+    planned = {row.source_id for row in rows if row.kind is Kind.LEAD}
+    waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset()) - planned
+    known = space.ledger.applied_rows(space.uid, Kind.LEAD, waiting)
+    return [
+        PlanRow(Kind.LINK, key, Action.UPDATE, ("patient_id",))
+        for key in sorted(known)
+        if key in space.cards[Kind.LEAD]
+    ]
+
+
+def _settle_waiting(space: Workspace) -> None:
+    """Forget what waited and needs nothing any more, so that the next tick does not fetch it again.
+
+    What stays: rows whose fate in amoCRM is still unknown, and deals of a patient who is kept back.
+    """
+    planned = {(row.kind, row.source_id) for row in space.plan}
+    contacts_known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+    coming = contacts_known | {key for kind, key in planned if kind is Kind.CONTACT}
+    for kind, keys in space.ledger.open_keys(space.uid).items():
+        unknown = space.unknown.get(Kind.LEAD if kind in {Kind.LINK, Kind.NOTE} else kind, frozenset())
+        stale = {
+            key
+            for key in keys
+            if (kind, key) not in planned
+            and key not in unknown
+            and not (kind is not Kind.CONTACT and key in space.owners and space.owners[key] not in coming)
+        }
+        if stale:
+            space.ledger.drop_waiting(space.uid, kind, stale)
 
 
 def _vanished(space: Workspace) -> list[PlanRow]:
@@ -273,5 +307,3 @@ def plan(run_id: str) -> dict[str, int]:
         counts[key] = counts.get(key, 0) + 1
     get_run_logger().info("Planned %s", counts or "nothing")
     return counts
-
-

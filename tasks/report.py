@@ -57,9 +57,7 @@ def build_report(space: Workspace) -> SyncReport:
         GuardError: When a planned row has no outcome: a number that does not add up is never hidden.
     """
     counts = {} if space.dry_run else space.ledger.outcome_counts(space.run_id)
-    states = {
-        state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in OutcomeState
-    }
+    states = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in OutcomeState}
     if not space.dry_run and sum(states.values()) != len(space.plan):
         raise GuardError(
             problem=f"{len(space.plan)} rows were planned but {sum(states.values())} have an outcome.",
@@ -93,7 +91,10 @@ def _tally(space: Workspace, chosen: set[tuple[Kind, int]] | None) -> dict[str, 
         return sum(row.kind is kind and (not actions or row.action in actions) for row in rows)
 
     return {
-        "contacts": {"create": count(Kind.CONTACT, Action.CREATE), "update": count(Kind.CONTACT, Action.UPDATE)},
+        "contacts": {
+            "create": count(Kind.CONTACT, Action.CREATE),
+            "update": count(Kind.CONTACT, Action.UPDATE),
+        },
         "leads": {action.value: count(Kind.LEAD, action) for action in Action},
         "links": count(Kind.LINK),
         "notes": count(Kind.NOTE),
@@ -114,9 +115,11 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
     ]
     mode = {"full": "полное чтение", "incremental": "только изменения"}[result.mode]
     lines = [
-        f"## Передача «{result.clinic}»: {mode}" + (" (пробный прогон, ничего не отправлено)" if result.dry_run else ""),
+        f"## Передача «{result.clinic}»: {mode}"
+        + (" (пробный прогон, ничего не отправлено)" if result.dry_run else ""),
         "",
-        f"Прочитано из IDENT: пациентов {result.extracted['patients']}, приёмов {result.extracted['appointments']}.",
+        f"Прочитано из IDENT: пациентов {result.extracted['patients']}, "
+        f"приёмов {result.extracted['appointments']}.",
         "",
         "| Действие | Запланировано | Выполнено |",
         "|---|---:|---:|",
@@ -129,7 +132,8 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         f"| Отложены до следующего запуска | {result.deferred} |",
         f"| Ответ amoCRM потерян, проверяется | {result.ambiguous} |",
         "",
-        f"Запросов к amoCRM: {result.requests}, из них на запись: {result.writes}. Время: {result.seconds:.1f} с.",
+        f"Запросов к amoCRM: {result.requests}, из них на запись: {result.writes}. "
+        f"Время: {result.seconds:.1f} с.",
         "",
         "| Шаг | Секунд |",
         "|---|---:|",
@@ -168,5 +172,3 @@ def report(run_id: str) -> dict[str, Any]:
             emit("rows.rejected", space.uid, space.clinic.name, "warning", counts, space.ledger)
     get_run_logger().info("Sync of %s: %d rows planned, %d writes", space.uid, len(space.plan), result.writes)
     return data
-
-

@@ -9,10 +9,14 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.errors import GuardError
 from tasks.frames import Entity
+from tasks.planning.chains import held_back
 from tasks.records import Kind, Reject
 from tasks.workspace import Workspace, workspace
 
 __all__ = ["apply_expectations", "validate"]
+
+#: Reason of a row that is good itself, but whose reschedule chain has a row that is not.
+CHAIN = "chain_held_back"
 
 
 def apply_expectations(space: Workspace) -> dict[str, int]:
@@ -50,17 +54,39 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
             (key, rule): Reject(entity.value, key, rule, column)
             for key, rule, column, _severity in verdict.rejects
         }
-        bad = {key for key, _rule in rejects}
-        space.invalid += len(bad)
+        space.invalid += len({key for key, _rule in rejects})
+        good = verdict.good
+        if entity is Entity.APPOINTMENT:
+            held = held_back(frame, good)
+            good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
+            rejects |= {(key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id") for key in held}
+        for key, rule, column, _severity in verdict.skipped:
+            # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
+            rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
         if not space.dry_run:
-            good_keys = verdict.good.iloc[:, 0].tolist()
-            space.ledger.clear_rejects(space.uid, entity.value, good_keys)
+            _clear_stale(space, entity, frame.iloc[:, 0].tolist(), rejects.keys())
             space.ledger.add_rejects(space.uid, list(rejects.values()))
         if entity is Entity.PATIENT:
-            space.patients = verdict.good
+            space.patients = good
         else:
-            space.appointments = verdict.good
+            space.appointments = good
     return counts
+
+
+def _clear_stale(
+    space: Workspace, entity: Entity, read: Collection[int], reasons: Collection[tuple[int, str]]
+) -> None:
+    """Forget what was wrong with the rows read now and is no more; what still is keeps its first date."""
+    fresh = set(read)
+    stale = {
+        reject.source_id
+        for _uid, reject in space.ledger.rejects(space.uid)
+        if reject.entity == entity.value
+        and reject.source_id in fresh
+        and (reject.source_id, reject.reason) not in reasons
+    }
+    if stale:
+        space.ledger.clear_rejects(space.uid, entity.value, stale)
 
 
 @task(name="validate", cache_policy=NO_CACHE, persist_result=False)

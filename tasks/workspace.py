@@ -122,13 +122,17 @@ class Workspace:
     def settled_account(self) -> Account:
         """Return the account; the gate has read it before any other step."""
         if self.account is None:
-            raise NotConnectedError(problem="The gate was not passed.", remedy="Start the sync flow as a whole.")
+            raise NotConnectedError(
+                problem="The gate was not passed.", remedy="Start the sync flow as a whole."
+            )
         return self.account
 
     def settled_mapping(self) -> CardMapping:
         """Return the mapping; the gate has read it before any other step."""
         if self.mapping is None:
-            raise NotConnectedError(problem="The gate was not passed.", remedy="Start the sync flow as a whole.")
+            raise NotConnectedError(
+                problem="The gate was not passed.", remedy="Start the sync flow as a whole."
+            )
         return self.mapping
 
 

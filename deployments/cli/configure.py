@@ -43,7 +43,8 @@ def autoconfigure(
 
     proposal, mapping = configure.autoconfigure(ledger, load_settings(), confirm)
     elements = [
-        {"block": element.block, "name": element.name, "action": element.action} for element in proposal.elements
+        {"block": element.block, "name": element.name, "action": element.action}
+        for element in proposal.elements
     ]
     done = mapping is not None
     show(

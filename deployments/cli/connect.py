@@ -13,7 +13,7 @@ from deployments.cli.session import open_session, read_secret
 __all__ = ["connect_amocrm", "connect_database", "disconnect_database"]
 
 
-def connect_database(  # noqa: PLR0913 - one option per part of a connection
+def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a connection
     name: Annotated[str, typer.Argument(help="Name of the clinic, as other commands call it.")],
     host: Annotated[str, typer.Option(help="Server of the IDENT database.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="TCP port (15000 unless an instance is named).")] = None,
@@ -21,7 +21,9 @@ def connect_database(  # noqa: PLR0913 - one option per part of a connection
     database: Annotated[str, typer.Option(help="Database; for driver sqlite the file.")] = "PZ",
     user: Annotated[str, typer.Option(help="Read-only login.")] = "readonly_user",
     password_file: Annotated[Path | None, typer.Option(help="File that holds the password alone.")] = None,
-    timezone: Annotated[str, typer.Option(help="Zone of the clinic, such as Europe/Moscow.")] = "Europe/Moscow",
+    timezone: Annotated[
+        str, typer.Option(help="Zone of the clinic, such as Europe/Moscow.")
+    ] = "Europe/Moscow",
     driver: Annotated[str, typer.Option(help="ODBC driver, auto, or sqlite.")] = "auto",
     encryption: Annotated[str, typer.Option(help="auto, mandatory, optional or off.")] = "auto",
     trust_certificate: Annotated[bool, typer.Option(help="Accept the server's own certificate.")] = True,
@@ -30,10 +32,10 @@ def connect_database(  # noqa: PLR0913 - one option per part of a connection
     """Test a clinic's IDENT database and save the connection."""
     ledger = open_session()
     from pydantic import SecretStr, ValidationError
+    from tasks.ident.connection import IdentConnection
 
     from tasks import connections
     from tasks.errors import ConfigurationError
-    from tasks.ident.connection import IdentConnection
 
     password = read_secret(password_file, "password") if password_file else SecretStr("")
     default_port = None if instance or driver == "sqlite" else 15000
@@ -107,5 +109,7 @@ def connect_amocrm(
     for warning in warnings:
         say(f"Warning: {warning}")
     data = {"account_id": account.id, "subdomain": account.subdomain, "timezone": account.timezone}
-    text = f"Connected amoCRM account {account.id} ({account.subdomain}). Next: ident-amocrm autoconfigure --yes"
+    text = (
+        f"Connected amoCRM account {account.id} ({account.subdomain}). Next: ident-amocrm autoconfigure --yes"
+    )
     show(data, output, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -20,19 +21,22 @@ def events(
 ) -> None:
     """Show what happened, newest first."""
     ledger = open_session(prefect=False)
-    prefix = None if event is None else event if event.startswith("ident-amocrm.") else f"ident-amocrm.{event}"
+    prefix = (
+        None if event is None else event if event.startswith("ident-amocrm.") else f"ident-amocrm.{event}"
+    )
     rows = ledger.audit(event_prefix=prefix, limit=limit, order="asc" if oldest_first else "desc")
     result = table("События", "Когда", "Событие", "Ресурс", "Уровень", "Данные")
     data = []
     for row in rows:
+        at = datetime.fromtimestamp(row.occurred_at, tz=UTC).isoformat(timespec="seconds")
         data.append(
             {
-                "at": row.occurred_at,
+                "at": at,
                 "event": row.event,
                 "resource": row.resource,
                 "level": row.level,
                 "payload": row.payload,
             }
         )
-        result.add_row(str(row.occurred_at), row.event, row.resource, row.level, str(row.payload))
+        result.add_row(at, row.event, row.resource, row.level, str(row.payload))
     show(data, output, result)

@@ -45,7 +45,9 @@ app.add_typer(rejects_app, name="rejects")
 
 @app.callback()
 def options(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the log of the run on standard error.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the log of the run on standard error.")
+    ] = False,
 ) -> None:
     """Moves a dental clinic's patients and appointments from IDENT into amoCRM."""
     # Prefect writes a traceback of every failed run to the console; our errors say what to do instead.
@@ -66,8 +68,8 @@ def main() -> None:
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
         say(
-            f"Error (defect): {type(error).__name__} at {place}. This is a defect of ident-amocrm, not of your "
-            "settings; nothing already acknowledged is lost. Please report it with this line."
+            f"Error (defect): {type(error).__name__} at {place}. This is a defect of ident-amocrm, "
+            "not of your settings; nothing already acknowledged is lost. Please report it with this line."
         )
         sys.exit(ERROR)
 

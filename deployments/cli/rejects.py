@@ -34,7 +34,9 @@ def list_rejects(clinic: ClinicOption = None, output: OutputOption = Output.TEXT
     ]
     result = table("Не передано", "Клиника", "Что", "ID в IDENT", "Причина", "Поле", "С")
     for row in rows:
-        result.add_row(*(str(row[key]) for key in ("clinic", "entity", "source_id", "reason", "field", "first_seen")))
+        result.add_row(
+            *(str(row[key]) for key in ("clinic", "entity", "source_id", "reason", "field", "first_seen"))
+        )
     show(rows, output, result)
 
 
@@ -47,4 +49,8 @@ def retry_rejects(
     """Let rows that were kept back be tried again in the next run."""
     ledger = open_session(prefect=False)
     count = ledger.release(ledger.connection(clinic).clinic_uid, entity, source_id or None)
-    show({"clinic": clinic, "released": count}, output, f"Released {count} rows. Next: ident-amocrm sync {clinic}")
+    show(
+        {"clinic": clinic, "released": count},
+        output,
+        f"Released {count} rows. Next: ident-amocrm sync {clinic}",
+    )

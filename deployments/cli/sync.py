@@ -27,7 +27,10 @@ def sync(
         say(f"Warning: {warning}")
     planned, applied = result["planned"], result["applied"]
     summary = table(
-        f"{name}: {result['mode']}" + (" (dry run, nothing sent)" if dry_run else ""), "", "planned", "applied"
+        f"{name}: {result['mode']}" + (" (dry run, nothing sent)" if dry_run else ""),
+        "",
+        "planned",
+        "applied",
     )
     for kind in ("contacts", "leads"):
         for action in planned[kind]:

@@ -20,7 +20,9 @@ def start(
     history_days: Annotated[
         int, typer.Option(min=0, help="Days before today from which on appointments are transferred.")
     ] = 0,
-    all_history: Annotated[bool, typer.Option("--all-history", help="Transfer all past appointments.")] = False,
+    all_history: Annotated[
+        bool, typer.Option("--all-history", help="Transfer all past appointments.")
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Start the clinic's transfer; refused with each reason while a condition is not met."""
@@ -65,9 +67,7 @@ def status(output: OutputOption = Output.TEXT) -> None:
     from tasks.transfer import clinic_state
 
     states = [clinic_state(ledger, record) for record in ledger.connections()]
-    result = table(
-        "Клиники", "Клиника", "Передача", "Последний успех", "Контактов", "Сделок", "Не передано"
-    )
+    result = table("Клиники", "Клиника", "Передача", "Последний успех", "Контактов", "Сделок", "Не передано")
     for state in states:
         result.add_row(
             state.clinic,

@@ -73,8 +73,11 @@ def update_leads(load: Load, cards: Sequence[Card], *, noted: frozenset[int]) ->
                 outcomes.append(load.outcome(card, OutcomeState.DEFERRED, "not_in_amocrm", kind=Kind.NOTE))
             load.journal.record_outcomes(load.clinic_uid, outcomes)
             continue
-        if card.row.source_id in noted:
-            _note(load, card, remote)
+        if card.row.source_id in noted and not _note(load, card, remote):
+            # The old time stands nowhere but in the deal: it is not replaced before the note is there.
+            waits = load.outcome(card, OutcomeState.DEFERRED, "note_pending")
+            load.journal.record_outcomes(load.clinic_uid, [waits])
+            continue
         payload, place = _update(load, card, remote)
         receipt = _receipt(card, place, None)
         if payload:
@@ -164,8 +167,8 @@ def _last_sent(card: Card) -> Place | None:
     return (known.pipeline_id, known.status_id)
 
 
-def _note(load: Load, card: Card, remote: RemoteLead) -> None:
-    """Write the old time of a rescheduled appointment into a note, once.
+def _note(load: Load, card: Card, remote: RemoteLead) -> bool:
+    """Write the old time of a rescheduled appointment into a note, once; tell whether it is settled.
 
     The note goes before the deal's time is replaced, because amoCRM is the only place that still has the old
     one. The latest notes are read first: a note whose run died before the deal was updated is not repeated.
@@ -197,8 +200,9 @@ def _note(load: Load, card: Card, remote: RemoteLead) -> None:
                 load.journal.close_attempt(attempt.id, deferred)
                 raise
             load.journal.close_attempt(attempt.id, [outcome])
-            return
+            return outcome.state is OutcomeState.APPLIED
     load.journal.record_outcomes(load.clinic_uid, [outcome])
+    return True
 
 
 def _receipt(

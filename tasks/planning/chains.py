@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.frames import Status
 
-__all__ = ["NO_SHOW", "collapse"]
+__all__ = ["NO_SHOW", "collapse", "held_back"]
 
 NO_SHOW = "no_show"
 
@@ -52,6 +52,33 @@ def collapse(appointments: pd.DataFrame) -> pd.DataFrame:
     )
     latest = ranked.drop_duplicates("root_id", keep="first")
     return latest.drop(columns=["_superseded", "_cancelled"]).reset_index(drop=True)
+
+
+def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> frozenset[int]:
+    """Return good rows that must wait because the row that followed them in their chain is not good.
+
+    Without this, a chain whose latest row is broken would fall back to the appointment it replaced.
+
+    Args:
+        appointments: Canonical appointments as read.
+        good: Those of them that passed validation.
+    """
+    good_ids = {int(key) for key in good["appointment_id"]}
+    held: set[int] = set()
+    parents = {
+        int(child): int(parent)
+        for child, parent in zip(
+            appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True
+        )
+        if not pd.isna(parent)
+    }
+    superseded = set(parents.values())
+    for child in parents.keys() - good_ids - superseded:
+        key = child
+        while key in parents and parents[key] not in held:
+            key = parents[key]
+            held.add(key)
+    return frozenset(held & good_ids)
 
 
 def _root(key: int, parents: dict[int, int]) -> int:

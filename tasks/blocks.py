@@ -1,0 +1,142 @@
+"""Prefect blocks: where secrets live, encrypted, editable in the Prefect UI.
+
+Nothing secret is ever a flow parameter (Prefect stores parameters in clear), a setting or a ledger row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal, cast
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+from tasks.errors import NotConnectedError
+from tasks.ident.connection import IdentConnection
+
+__all__ = [
+    "AmoCrmAccount",
+    "IdentDatabase",
+    "block_name",
+    "delete_database",
+    "load_account",
+    "load_database",
+    "register",
+    "save_account",
+    "save_database",
+    "slug",
+]
+
+ACCOUNT_NAME = "amocrm"
+
+
+class IdentDatabase(Block):
+    """База данных IDENT одной клиники (Microsoft SQL Server, только чтение)."""
+
+    _block_type_name = "IDENT Database"
+    _block_type_slug = "ident-database"
+    _description = "База IDENT клиники: сервер, порт или экземпляр, база PZ, пользователь только для чтения."
+
+    host: str = Field(default="127.0.0.1", title="Сервер")
+    port: int | None = Field(
+        default=15000, ge=1, le=65535, title="Порт", description="Пусто, если указан экземпляр."
+    )
+    instance: str | None = Field(
+        default=None, title="Экземпляр", description="Именованный экземпляр, например PZSQLSERVER."
+    )
+    database: str = Field(default="PZ", title="Имя базы")
+    user: str = Field(default="readonly_user", title="Пользователь")
+    password: SecretStr = Field(default=SecretStr(""), title="Пароль", description="Выдаёт поддержка IDENT.")
+    driver: str = Field(default="auto", title="Драйвер ODBC", description="auto: найти самому.")
+    encryption: Literal["auto", "mandatory", "optional", "off"] = Field(default="auto", title="Шифрование")
+    trust_certificate: bool = Field(default=True, title="Доверять сертификату сервера")
+    timezone: str = Field(default="Europe/Moscow", title="Часовой пояс клиники")
+
+
+class AmoCrmAccount(Block):
+    """Аккаунт amoCRM, в который идёт передача."""
+
+    _block_type_name = "amoCRM Account"
+    _block_type_slug = "amocrm-account"
+    _description = "Адрес аккаунта amoCRM и долгосрочный токен интеграции."
+
+    base_url: str = Field(title="Адрес аккаунта", description="https://ИМЯ.amocrm.ru")
+    token: SecretStr = Field(title="Долгосрочный токен")
+
+
+def slug(name: str) -> str:
+    """Return a name in the alphabet of Prefect's keys: lowercase letters, digits and dashes.
+
+    A name that loses something gets a short digest, so that two clinics never share a key.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if plain == name:
+        return plain
+    digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+    return f"{plain}-{digest}" if plain else digest
+
+
+def block_name(clinic: str) -> str:
+    """Return the name of a clinic's database block."""
+    return slug(clinic)
+
+
+def register() -> None:
+    """Make both forms known to Prefect, so that the UI offers them."""
+    IdentDatabase.register_type_and_schema()
+    AmoCrmAccount.register_type_and_schema()
+
+
+def save_database(clinic: str, connection: IdentConnection) -> None:
+    """Save how a clinic's database is reached."""
+    names = set(IdentDatabase.model_fields) & set(type(connection).model_fields)
+    block = IdentDatabase.model_validate({name: getattr(connection, name) for name in names})
+    block.save(block_name(clinic), overwrite=True)
+
+
+def load_database(clinic: str) -> IdentConnection:
+    """Return how a clinic's database is reached.
+
+    Raises:
+        NotConnectedError: When the block is not there, deleted in the UI for example.
+    """
+    try:
+        block = cast("IdentDatabase", IdentDatabase.load(block_name(clinic)))
+    except ValueError:
+        raise NotConnectedError(
+            problem=f"The block «IDENT Database» of clinic {clinic!r} is missing in Prefect.",
+            remedy=f"Connect it again: ident-amocrm connect-database {clinic} --help",
+            code="block_missing",
+        ) from None
+    names = set(IdentDatabase.model_fields) & set(IdentConnection.model_fields)
+    return IdentConnection.model_validate({name: getattr(block, name) for name in names})
+
+
+def delete_database(clinic: str) -> None:
+    """Forget how a clinic's database is reached; harmless when it is forgotten already."""
+    try:
+        IdentDatabase.delete(block_name(clinic))
+    except ValueError:
+        return
+
+
+def save_account(base_url: str, token: SecretStr) -> None:
+    """Save the amoCRM account."""
+    AmoCrmAccount(base_url=base_url.rstrip("/"), token=token).save(ACCOUNT_NAME, overwrite=True)
+
+
+def load_account() -> AmoCrmAccount:
+    """Return the amoCRM account.
+
+    Raises:
+        NotConnectedError: When the block is not there.
+    """
+    try:
+        return cast("AmoCrmAccount", AmoCrmAccount.load(ACCOUNT_NAME))
+    except ValueError:
+        raise NotConnectedError(
+            problem="The block «amoCRM Account» is missing in Prefect.",
+            remedy="Run: ident-amocrm connect-amocrm --base-url https://NAME.amocrm.ru --token-file FILE",
+            code="block_missing",
+        ) from None
