@@ -1,0 +1,179 @@
+"""Brings a Prefect server in line with this project: pool, blocks, deployments, automation.
+
+``up`` runs it as a process of its own (``python -m deployments.apply``), because importing the flows costs
+memory that a supervisor would hold for weeks.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.blocks.core import Block
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+from deployments.clinic_deployments import ensure_clinic_deployments
+from deployments.registry import POOL, DeploymentSpec, Schedule, ensure_pool, project_root, register
+from tasks.errors import ConfigurationError
+from tasks.ledger.store import Ledger
+from tasks.settings import load_settings
+
+__all__ = ["apply", "main", "prefect_file", "read_specs", "zombie_automation"]
+
+ZOMBIES = "ident-amocrm: прерванные запуски"
+
+#: What may follow a heartbeat of a run that is well. Suspended and Paused runs wait for a form, without one.
+ALIVE = (
+    "heartbeat",
+    "AwaitingRetry",
+    "Cancelled",
+    "Completed",
+    "Crashed",
+    "Failed",
+    "Paused",
+    "Suspended",
+    "TimedOut",
+)
+
+logger = logging.getLogger("deployments.apply")
+
+
+def prefect_file() -> Path:
+    """Return ``prefect.yaml`` of the checkout, or the copy that was installed with the package.
+
+    Raises:
+        ConfigurationError: When there is neither.
+    """
+    places = (
+        project_root() / "prefect.yaml",
+        Path(sysconfig.get_path("data")) / "share" / "ident-amocrm" / "prefect.yaml",
+    )
+    for place in places:
+        if place.is_file():
+            return place
+    raise ConfigurationError(
+        problem="prefect.yaml is missing: the health check and the forms cannot be deployed.",
+        remedy="Install ident-amocrm again, or run it from its checkout.",
+        code="prefect_yaml_missing",
+    )
+
+
+def read_specs(path: Path) -> Iterator[DeploymentSpec]:
+    """Read the deployments of ``prefect.yaml``."""
+    for entry in yaml.safe_load(path.read_text(encoding="utf-8")).get("deployments") or []:
+        limit: dict[str, Any] = entry.get("concurrency_limit") or {}
+        yield DeploymentSpec(
+            name=entry["name"],
+            entrypoint=entry["entrypoint"],
+            description=entry.get("description", ""),
+            parameters=entry.get("parameters") or {},
+            tags=tuple(entry.get("tags") or ()),
+            pool=(entry.get("work_pool") or {}).get("name", POOL),
+            limit=limit.get("limit"),
+            collision=limit.get("collision_strategy", "ENQUEUE"),
+            schedules=tuple(
+                Schedule(
+                    slug=schedule["slug"],
+                    interval=schedule.get("interval"),
+                    cron=schedule.get("cron"),
+                    timezone=schedule.get("timezone", "UTC"),
+                )
+                for schedule in entry.get("schedules") or ()
+            ),
+        )
+
+
+def zombie_automation() -> AutomationCore:
+    """Return the rule that ends runs whose process died with its worker (power loss, out of memory).
+
+    Such a run stays Running for ever, and the limit of one run per clinic refuses every later one.
+    """
+    return AutomationCore(
+        name=ZOMBIES,
+        description="Запуск, 100 секунд не подававший признаков жизни, помечается прерванным и не мешает следующим.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={f"prefect.flow-run.{state}" for state in ALIVE},
+            match={"prefect.resource.id": "prefect.flow-run.*"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=100),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: the process died")],
+    )
+
+
+def apply(ledger: Ledger, client: SyncPrefectClient) -> list[str]:
+    """Bring the server in line; one part that fails does not keep the others.
+
+    Returns:
+        The names of the parts that failed.
+    """
+    parts: list[tuple[str, Callable[[], object]]] = [
+        ("work pool", partial(ensure_pool, client)),
+        ("blocks", _register_blocks),
+        ("clinics", partial(ensure_clinic_deployments, ledger, client)),
+        ("automation", partial(_ensure_automation, client, zombie_automation())),
+    ]
+    parts += [(spec.name, partial(register, client, spec)) for spec in read_specs(prefect_file())]
+    failed = []
+    for name, part in parts:
+        try:
+            part()
+        except Exception:
+            logger.exception("Not applied: %s", name)
+            failed.append(name)
+    return failed
+
+
+def _register_blocks() -> None:
+    """Register our block types, so that the UI offers their forms before the first is saved."""
+    # Here, so that a defect in the blocks leaves the deployments alone.
+    from tasks import blocks  # noqa: PLC0415
+
+    for kind in vars(blocks).values():
+        if isinstance(kind, type) and issubclass(kind, Block) and kind.__module__.startswith("tasks."):
+            kind.register_type_and_schema()
+
+
+def _ensure_automation(client: SyncPrefectClient, wanted: AutomationCore) -> None:
+    """Create the automation; replace it only when it differs, for a replaced one forgets whom it watches."""
+    known = client.read_automations_by_name(wanted.name)
+    if any(_essence(automation) == _essence(wanted) for automation in known):
+        return
+    for automation in known:
+        client.delete_automation(automation.id)
+    client.create_automation(wanted)
+
+
+def _essence(automation: AutomationCore) -> dict[str, Any]:
+    essence = automation.model_dump(mode="json", include={"trigger", "actions", "description"})
+    trigger = {key: value for key, value in essence["trigger"].items() if key != "id"}
+    for key in ("after", "expect", "for_each"):
+        trigger[key] = sorted(trigger[key])
+    return {**essence, "trigger": trigger}
+
+
+def main() -> int:
+    """Apply everything to the server of this process; the log goes to standard error."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    ledger = Ledger(load_settings().ledger_url).open()
+    with get_client(sync_client=True) as client:
+        failed = apply(ledger, client)
+    ledger.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
