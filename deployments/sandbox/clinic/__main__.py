@@ -1,0 +1,73 @@
+"""Command line of the demo clinic: ``python -m deployments.sandbox.clinic``."""
+
+import json
+from dataclasses import asdict
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.sandbox.clinic.generator import ClinicSpec, stream
+from deployments.sandbox.clinic.simulate import simulate
+from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
+
+app = typer.Typer(
+    help="The demo dental clinic in IDENT's schema.", no_args_is_help=True, add_completion=False
+)
+
+
+class _Span(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+
+
+@app.command("generate")
+def generate_command(
+    file: Annotated[Path, typer.Argument(help="The new SQLite file.")],
+    appointments: Annotated[int, typer.Option(help="How many appointments.", min=1)] = 300,
+    patients: Annotated[
+        int | None, typer.Option(help="How many patients; a third of the appointments.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same clinic.")] = 7,
+    today: Annotated[str | None, typer.Option(help="The clinic's present day, YYYY-MM-DD.")] = None,
+) -> None:
+    """Make a clinic and write it to a file."""
+    day = date.fromisoformat(today) if today else datetime.now().date()  # noqa: DTZ005 - the clinic's local day
+    spec = ClinicSpec(appointments=appointments, patients=patients, seed=seed, today=day)
+    cases: dict[str, list[int]] = {}
+    try:
+        write_sqlite(stream(spec, cases), file)
+    except (FileExistsError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    counts = {case: len(ids) for case, ids in sorted(cases.items())}
+    print(
+        json.dumps({"patients": spec.patient_count, "appointments": appointments, "cases": counts}, indent=2)
+    )
+
+
+@app.command("simulate")
+def simulate_command(
+    file: Annotated[Path, typer.Argument(help="A generated SQLite file; it is changed in place.")],
+    span: Annotated[_Span, typer.Option(help="How much to play.")] = _Span.HOUR,
+    seed: Annotated[int, typer.Option(help="Which patients it happens to.")] = 1,
+    now: Annotated[
+        str | None, typer.Option(help="The clinic's present moment, ISO, without an offset.")
+    ] = None,
+) -> None:
+    """Play an hour or a day of work and print the changes as JSON."""
+    moment = datetime.fromisoformat(now) if now else datetime.now()  # noqa: DTZ005 - the clinic's local time
+    try:
+        store = SqliteStore(file)
+        try:
+            changes = simulate(store, span.value, moment, seed)
+        finally:
+            store.close()
+    except (LookupError, OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    print(json.dumps([asdict(change) for change in changes], ensure_ascii=False, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    app()
