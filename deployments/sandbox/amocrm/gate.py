@@ -1,0 +1,162 @@
+"""The front of the stand-in: limit, token, payment, failures and latency, before any route runs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+import uuid
+from collections.abc import Iterable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.sandbox.amocrm.answers import html_page, problem_body
+from deployments.sandbox.amocrm.faults import Fault
+from deployments.sandbox.amocrm.limits import Entry
+from deployments.sandbox.amocrm.sandbox import Sandbox
+
+API_PREFIX = "/api/"
+_HTML = b"text/html"
+_PROBLEM = b"application/problem+json"
+
+
+class Gate:
+    """ASGI middleware around the whole application; everything outside the API passes untouched."""
+
+    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
+        self._app = app
+        self._sandbox = sandbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http" or not scope["path"].startswith(API_PREFIX):
+            await self._app(scope, receive, send)
+            return
+        entry = self._sandbox.stats.arrive(scope["method"], scope["path"])
+        verdict = self._sandbox.limiter.arrive()
+        reply = _Reply(send, entry)
+        refusal = None
+        if verdict == "blocked":
+            refusal = (403, _HTML, html_page(403))
+        elif verdict == "excess":
+            refusal = _problem(429, "Too many requests: the limit per second is exceeded")
+        elif not self._authorised(scope):
+            refusal = _problem(401, "Access token is missing, expired or revoked")
+        elif not self._sandbox.paid:
+            refusal = _problem(402, "The account is not paid for")
+        if refusal is not None:
+            await _drain(receive)
+            await reply.answer(*refusal)
+            return
+        await self._serve(scope, receive, reply)
+
+    async def _serve(self, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        fault = self._sandbox.faults.take(scope["method"], scope["path"])
+        delay = self._sandbox.latency_ms / 1000 + (fault.seconds if fault and fault.mode == "slow" else 0)
+        if delay:
+            await asyncio.sleep(delay)
+        if fault is None or fault.mode == "slow":
+            await self._app(scope, receive, reply.forward)
+            return
+        if fault.mode in {"drop_after", "truncate"} or fault.when == "after":
+            await self._app(scope, receive, reply.hold)
+        else:
+            await _drain(receive)
+        await _spoil(fault, reply)
+
+    def _authorised(self, scope: Scope) -> bool:
+        if not self._sandbox.token_valid or token_expired(self._sandbox.token):
+            return False
+        sent = dict(scope["headers"]).get(b"authorization", b"")
+        return bool(sent == f"Bearer {self._sandbox.token}".encode())
+
+
+def _problem(status: int, detail: str) -> tuple[int, bytes, bytes]:
+    return status, _PROBLEM, json.dumps(problem_body(status, detail)).encode()
+
+
+async def _spoil(fault: Fault, reply: _Reply) -> None:
+    if fault.mode == "status":
+        await reply.answer(*_problem(fault.status or 500, "The request could not be processed"))
+    elif fault.mode == "html":
+        await reply.answer(fault.status or 502, _HTML, html_page(fault.status or 502))
+    elif fault.mode == "truncate":
+        await reply.answer_half()
+    elif fault.mode == "drop_after" and fault.status:
+        await reply.answer(fault.status, _HTML, html_page(fault.status))
+    else:
+        await reply.drop()
+
+
+async def _drain(receive: Receive) -> None:
+    """Read the request's body: answering over an unread one would look like a broken connection."""
+    more = True
+    while more:
+        message = await receive()
+        more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+class _Reply:
+    """The way back to the client: adds X-Request-Id, notes the status, can hold, cut or drop."""
+
+    def __init__(self, send: Send, entry: Entry) -> None:
+        self._send = send
+        self._entry = entry
+        self._held: list[Message] = []
+
+    async def forward(self, message: Message) -> None:
+        """Pass the application's answer on."""
+        if message["type"] == "http.response.start":
+            self._entry.status = message["status"]
+            message["headers"] = [*message.get("headers", []), _request_id()]
+        await self._send(message)
+
+    async def hold(self, message: Message) -> None:
+        """Keep the application's answer back."""
+        self._held.append(message)
+
+    async def answer(self, status: int, media_type: bytes, body: bytes) -> None:
+        """Answer instead of the application."""
+        headers: Iterable[tuple[bytes, bytes]] = [
+            (b"content-type", media_type),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await self.forward({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def answer_half(self) -> None:
+        """Send the first half of the held answer as if it were whole."""
+        start = self._held[0]
+        body = b"".join(message.get("body", b"") for message in self._held[1:])
+        media_type = dict(start["headers"]).get(b"content-type", b"application/hal+json")
+        await self.answer(start["status"], media_type, body[: len(body) // 2])
+
+    async def drop(self) -> None:
+        """Close the connection with no answer at all."""
+        cycle = getattr(self._send, "__self__", None)
+        transport = getattr(cycle, "transport", None)
+        if transport is None:  # not uvicorn: a gateway's timeout leaves the client just as wise
+            await self.answer(504, _HTML, html_page(504))
+            return
+        transport.abort()
+        for _ in range(5):  # let uvicorn notice, or it would report a missing answer
+            await asyncio.sleep(0)
+
+
+def _request_id() -> tuple[bytes, bytes]:
+    return b"x-request-id", uuid.uuid4().hex.encode()
+
+
+def token_expired(token: str) -> bool:
+    """Tell whether the token is a JWT whose `exp` has passed; other tokens never expire."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return False
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, binascii.Error):
+        return False
+    expires = claims.get("exp") if isinstance(claims, dict) else None
+    return isinstance(expires, int) and expires <= time.time()
