@@ -118,26 +118,16 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         f"## Передача «{result.clinic}»: {mode}"
         + (" (пробный прогон, ничего не отправлено)" if result.dry_run else ""),
         "",
-        f"Прочитано из IDENT: пациентов {result.extracted['patients']}, "
-        f"приёмов {result.extracted['appointments']}.",
+        (
+            f"Прочитано из IDENT: пациентов {result.extracted['patients']}, "
+            f"приёмов {result.extracted['appointments']}."
+        ),
         "",
         "| Действие | Запланировано | Выполнено |",
         "|---|---:|---:|",
         *(f"| {name} | {want} | {done} |" for name, want, done in rows),
         "",
-        "| Итог | Строк |",
-        "|---|---:|",
-        f"| Не прошли проверку данных | {result.invalid} |",
-        f"| Отклонены amoCRM | {result.rejected} |",
-        f"| Отложены до следующего запуска | {result.deferred} |",
-        f"| Ответ amoCRM потерян, проверяется | {result.ambiguous} |",
-        "",
-        f"Запросов к amoCRM: {result.requests}, из них на запись: {result.writes}. "
-        f"Время: {result.seconds:.1f} с.",
-        "",
-        "| Шаг | Секунд |",
-        "|---|---:|",
-        *(f"| {name} | {seconds:.1f} |" for name, seconds in result.stages.items()),
+        *_totals(result),
     ]
     if result.has_rejects:
         lines += ["", "Что не передано и почему: `ident-amocrm rejects list`."]
@@ -145,6 +135,26 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         lines += ["", "**Предупреждения**", "", *(f"- {warning}" for warning in result.warnings)]
     lines += ["", f"[Открыть amoCRM]({base_url}) · `{result.run_id}`"]
     return "\n".join(lines)
+
+
+def _totals(result: SyncReport) -> list[str]:
+    return [
+        "| Итог | Строк |",
+        "|---|---:|",
+        f"| Не прошли проверку данных | {result.invalid} |",
+        f"| Отклонены amoCRM | {result.rejected} |",
+        f"| Отложены до следующего запуска | {result.deferred} |",
+        f"| Ответ amoCRM потерян, проверяется | {result.ambiguous} |",
+        "",
+        (
+            f"Запросов к amoCRM: {result.requests}, из них на запись: {result.writes}. "
+            f"Время: {result.seconds:.1f} с."
+        ),
+        "",
+        "| Шаг | Секунд |",
+        "|---|---:|",
+        *(f"| {name} | {seconds:.1f} |" for name, seconds in result.stages.items()),
+    ]
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
+import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -12,6 +14,9 @@ from tasks.frames import Entity
 from tasks.planning.chains import held_back
 from tasks.records import Kind, Reject
 from tasks.workspace import Workspace, workspace
+
+if TYPE_CHECKING:
+    from expectations.gate import Verdict
 
 __all__ = ["apply_expectations", "validate"]
 
@@ -50,27 +55,33 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
             )
         for _key, rule, _column, _severity in [*verdict.rejects, *verdict.warnings]:
             counts[rule] = counts.get(rule, 0) + 1
-        rejects = {
-            (key, rule): Reject(entity.value, key, rule, column)
-            for key, rule, column, _severity in verdict.rejects
-        }
-        space.invalid += len({key for key, _rule in rejects})
-        good = verdict.good
-        if entity is Entity.APPOINTMENT:
-            held = held_back(frame, good)
-            good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
-            rejects |= {(key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id") for key in held}
-        for key, rule, column, _severity in verdict.skipped:
-            # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
-            rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
-        if not space.dry_run:
-            _clear_stale(space, entity, frame.iloc[:, 0].tolist(), rejects.keys())
-            space.ledger.add_rejects(space.uid, list(rejects.values()))
+        good = _quarantine(space, entity, frame, verdict)
         if entity is Entity.PATIENT:
             space.patients = good
         else:
             space.appointments = good
     return counts
+
+
+def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
+    """List what is kept back and return the rows that go on."""
+    rejects = {
+        (key, rule): Reject(entity.value, key, rule, column)
+        for key, rule, column, _severity in verdict.rejects
+    }
+    space.invalid += len({key for key, _rule in rejects})
+    good = verdict.good
+    if entity is Entity.APPOINTMENT:
+        held = held_back(frame, good)
+        good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
+        rejects |= {(key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id") for key in held}
+    for key, rule, column, _severity in verdict.skipped:
+        # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
+        rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
+    if not space.dry_run:
+        _clear_stale(space, entity, frame.iloc[:, 0].tolist(), rejects.keys())
+        space.ledger.add_rejects(space.uid, list(rejects.values()))
+    return good
 
 
 def _clear_stale(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.output import Output, OutputOption, say, show
 from deployments.cli.session import open_session, read_secret
+
+if TYPE_CHECKING:
+    from tasks.ident.connection import IdentConnection
 
 __all__ = ["connect_amocrm", "connect_database", "disconnect_database"]
 
@@ -31,36 +34,22 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
 ) -> None:
     """Test a clinic's IDENT database and save the connection."""
     ledger = open_session()
-    from pydantic import SecretStr, ValidationError
-    from tasks.ident.connection import IdentConnection
+    from pydantic import SecretStr
 
     from tasks import connections
-    from tasks.errors import ConfigurationError
 
-    password = read_secret(password_file, "password") if password_file else SecretStr("")
-    default_port = None if instance or driver == "sqlite" else 15000
-    try:
-        connection = IdentConnection.model_validate(
-            {
-                "host": host,
-                "port": port if port is not None else default_port,
-                "instance": instance,
-                "database": str(Path(database).resolve()) if driver == "sqlite" else database,
-                "user": user,
-                "password": password,
-                "driver": driver,
-                "encryption": encryption,
-                "trust_certificate": trust_certificate,
-                "timezone": timezone,
-            }
-        )
-    except ValidationError as error:
-        named = ", ".join(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
-        raise ConfigurationError(
-            problem=f"These settings of the connection are not valid: {named}.",
-            remedy="See ident-amocrm connect-database --help.",
-            code="connection_settings",
-        ) from None
+    connection = _described(
+        host=host,
+        port=port,
+        instance=instance,
+        database=database,
+        user=user,
+        password=read_secret(password_file, "password") if password_file else SecretStr(""),
+        driver=driver,
+        encryption=encryption,
+        trust_certificate=trust_certificate,
+        timezone=timezone,
+    )
     found = connections.connect_database(name, connection, ledger)
     for warning in found.warnings:
         say(f"Warning: {warning}")
@@ -77,6 +66,28 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
         f"Connected {name}: {found.patients} patients, {found.appointments} appointments. "
         "Next: ident-amocrm connect-amocrm",
     )
+
+
+def _described(**parts: object) -> IdentConnection:
+    """Return the connection that the options describe."""
+    from pydantic import ValidationError
+    from tasks.ident.connection import IdentConnection
+
+    from tasks.errors import ConfigurationError
+
+    if parts["driver"] == "sqlite":
+        parts["database"] = str(Path(str(parts["database"])).resolve())
+    elif parts["port"] is None and not parts["instance"]:
+        parts["port"] = 15000
+    try:
+        return IdentConnection.model_validate(parts)
+    except ValidationError as error:
+        named = ", ".join(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+        raise ConfigurationError(
+            problem=f"These settings of the connection are not valid: {named}.",
+            remedy="See ident-amocrm connect-database --help.",
+            code="connection_settings",
+        ) from None
 
 
 def disconnect_database(

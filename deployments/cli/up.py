@@ -36,8 +36,15 @@ def _tell(url: str) -> None:
     say(f"Running. UI: {url}  Stop with Ctrl-C (or SIGTERM); a run under way is finished first.")
 
 
-def demo() -> None:
-    """Start the sandbox and run the main job on it."""
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", envvar="DEMO_ONCE", help="End after the proofs instead of staying up.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI; the next free one.")] = 4200,
+    appointments: Annotated[int, typer.Option(min=100, help="Size of the demo clinic.")] = 300,
+) -> None:
+    """Run the main job on a demo clinic and a stand-in amoCRM, and prove each step."""
     from deployments.demo import run_demo
+    from tasks.settings import load_settings
 
-    run_demo()
+    raise typer.Exit(run_demo(load_settings(), once=once, port=port, appointments=appointments))

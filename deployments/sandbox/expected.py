@@ -238,7 +238,7 @@ class _Source:
             or any(word in (reason or "").casefold() for word in NO_SHOW_WORDS)
         )
         key = "no_show" if no_show else "rescheduled" if moved and status == "planned" else status
-        amount, paid, debt, services = self._money(row["ID"])
+        amount, _paid, _debt, _services = self._money(row["ID"])
         doctor = self._doctor(row["ID_Staffs"])
         start = _moment(row["PlanStart"])
         name = f"Приём {start:%d.%m.%Y %H:%M}" + (f" · {_initials(doctor)}" if doctor else "")
@@ -250,32 +250,38 @@ class _Source:
             pipeline=PIPELINE_NAMES[primary],
             stage=STAGE_NAMES[key],
             is_primary=primary,
-            fields={
-                "IDENT: Начало приёма": self._epoch(row["PlanStart"]),
-                "IDENT: Окончание приёма": self._epoch(row["PlanEnd"]),
-                "IDENT: Статус приёма": STATUS_LABELS[status],
-                "IDENT: Пациент пришёл": self._epoch(row["PatientAppeared"]),
-                "IDENT: Приём начат": self._epoch(row["ReceptionStarted"]),
-                "IDENT: Приём завершён": self._epoch(row["ReceptionEnded"]),
-                "IDENT: Счёт выдан": self._epoch(row["CheckIssued"]),
-                "IDENT: Отменён": self._epoch(row["ReceptionCanceled"]),
-                "IDENT: Причина отмены": reason,
-                "IDENT: Комментарий к отмене": _text(row["CancelReasonComment"]),
-                "IDENT: Не пришёл": no_show,
-                "IDENT: Врач": doctor,
-                "IDENT: Специальность": ", ".join(sorted(self._professions[row["ID_Staffs"]])) or None,
-                "IDENT: Кабинет": _text((self._chairs.get(row["ID_Armchairs"]) or {}).get("NameArmchair")),
-                "IDENT: Филиал": self._branch(row),
-                "IDENT: Услуги": services,
-                "IDENT: Сумма счёта": amount,
-                "IDENT: Оплачено": paid,
-                "IDENT: Долг по приёму": debt,
-                "IDENT: Комментарий к приёму": _text(row["Comment"]),
-                "IDENT: Источник записи": self._names["AppointmentSources"].get(row["ID_AppointmentSources"]),
-                "IDENT: Вид приёма": "Первичный" if primary else "Повторный",
-                "IDENT: Запись создана": self._epoch(row["ReceptionAdded"] or row["DateTimeAdded"]),
-            },
+            fields=self._deal_fields(row, status, reason, no_show=no_show, primary=primary),
         )
+
+    def _deal_fields(
+        self, row: Row, status: str, reason: str | None, *, no_show: bool, primary: bool
+    ) -> dict[str, Any]:
+        amount, paid, debt, services = self._money(row["ID"])
+        return {
+            "IDENT: Начало приёма": self._epoch(row["PlanStart"]),
+            "IDENT: Окончание приёма": self._epoch(row["PlanEnd"]),
+            "IDENT: Статус приёма": STATUS_LABELS[status],
+            "IDENT: Пациент пришёл": self._epoch(row["PatientAppeared"]),
+            "IDENT: Приём начат": self._epoch(row["ReceptionStarted"]),
+            "IDENT: Приём завершён": self._epoch(row["ReceptionEnded"]),
+            "IDENT: Счёт выдан": self._epoch(row["CheckIssued"]),
+            "IDENT: Отменён": self._epoch(row["ReceptionCanceled"]),
+            "IDENT: Причина отмены": reason,
+            "IDENT: Комментарий к отмене": _text(row["CancelReasonComment"]),
+            "IDENT: Не пришёл": no_show,
+            "IDENT: Врач": self._doctor(row["ID_Staffs"]),
+            "IDENT: Специальность": ", ".join(sorted(self._professions[row["ID_Staffs"]])) or None,
+            "IDENT: Кабинет": _text((self._chairs.get(row["ID_Armchairs"]) or {}).get("NameArmchair")),
+            "IDENT: Филиал": self._branch(row),
+            "IDENT: Услуги": services,
+            "IDENT: Сумма счёта": amount,
+            "IDENT: Оплачено": paid,
+            "IDENT: Долг по приёму": debt,
+            "IDENT: Комментарий к приёму": _text(row["Comment"]),
+            "IDENT: Источник записи": self._names["AppointmentSources"].get(row["ID_AppointmentSources"]),
+            "IDENT: Вид приёма": "Первичный" if primary else "Повторный",
+            "IDENT: Запись создана": self._epoch(row["ReceptionAdded"] or row["DateTimeAdded"]),
+        }
 
     def _money(self, reception: int) -> tuple[Decimal | None, Decimal | None, Decimal | None, str | None]:
         order = self._orders.get(reception)
