@@ -48,7 +48,7 @@ def _texts(state: State, record: Record, code: str) -> list[str]:
     return [str(value["value"]) for value in values]
 
 
-def _details(state: State, lead: Record) -> list[tuple[str, str]]:
+def _details(state: State, lead: Record) -> list[str]:
     """Pick the doctor and the branch, whatever fields hold them."""
     found = []
     for field_id, stored in lead.values.items():
@@ -56,7 +56,7 @@ def _details(state: State, lead: Record) -> list[tuple[str, str]]:
         if field.type in {"text", "select"} and any(word in field.name.casefold() for word in _DETAILS):
             value = read_value(field, stored[0]) if stored else None
             if value:
-                found.append((field.name, str(value["value"])))
+                found.append(str(value["value"]))
     return found[:2]
 
 
@@ -74,11 +74,12 @@ def _lead_card(state: State, lead: Record) -> Json:
     }
 
 
-def _column(state: State, status: Status, leads: list[Record]) -> Json:
-    shown = sorted(leads, key=lambda lead: (lead.updated_at, lead.id), reverse=True)[:CARDS_PER_COLUMN]
+def _column(state: State, status: Status, leads: list[Record], most: int) -> Json:
+    shown = sorted(leads, key=lambda lead: (lead.updated_at, lead.id), reverse=True)[:most]
     return {
         "name": status.name,
         "color": status.color,
+        "number": f"{len(leads):,}".replace(",", "\u202f"),
         "count": _deals(len(leads)),
         "total": _money(sum(lead.price for lead in leads)),
         "cards": [_lead_card(state, lead) for lead in shown],
@@ -87,7 +88,12 @@ def _column(state: State, status: Status, leads: list[Record]) -> Json:
     }
 
 
-def _section(state: State, pipeline: Pipeline, by_stage: dict[tuple[int, int], list[Record]]) -> Json:
+def _section(
+    state: State,
+    pipeline: Pipeline,
+    by_stage: dict[tuple[int, int], list[Record]],
+    most: int,
+) -> Json:
     stages = [(status, by_stage[pipeline.id, status.id]) for status in pipeline.statuses]
     every = [lead for _, leads in stages for lead in leads]
     return {
@@ -97,7 +103,9 @@ def _section(state: State, pipeline: Pipeline, by_stage: dict[tuple[int, int], l
         "total": _money(sum(lead.price for lead in every)),
         "empty": not every,
         "columns": [
-            _column(state, status, leads) for status, leads in stages if leads or status.type != UNSORTED_TYPE
+            _column(state, status, leads, most)
+            for status, leads in stages
+            if leads or status.type != UNSORTED_TYPE
         ],
     }
 
@@ -116,14 +124,14 @@ def _contact_row(state: State, contact: Record) -> Json:
     }
 
 
-def board_data(state: State) -> dict[str, Any]:
-    """Collect what the page shows."""
+def board_data(state: State, most: int = CARDS_PER_COLUMN) -> dict[str, Any]:
+    """Collect what the page shows, with at most `most` cards in a column."""
     leads = [lead for lead in state.records["leads"].values() if not lead.is_deleted]
     contacts = [one for one in state.records["contacts"].values() if not one.is_deleted]
     by_stage: dict[tuple[int, int], list[Record]] = defaultdict(list)
     for lead in leads:
         by_stage[lead.pipeline_id, lead.status_id].append(lead)
-    sections = [_section(state, one, by_stage) for one in state.pipelines.values()]
+    sections = [_section(state, one, by_stage, most) for one in state.pipelines.values()]
     sections.sort(key=lambda section: section["empty"])
     latest = sorted(contacts, key=lambda one: (one.updated_at, one.id), reverse=True)[:CONTACTS_SHOWN]
     return {
@@ -141,10 +149,14 @@ def board_data(state: State) -> dict[str, Any]:
 @router.get("/")
 @router.get("/board")
 async def board(request: Request) -> HTMLResponse:
-    """Show the board; `?refresh=5` reloads it every five seconds."""
-    refresh = (Query(request).first("refresh") or "").strip()
+    """Show the board; `?refresh=5` reloads it every five seconds, `?cards=4` shortens the columns."""
+    query = Query(request)
     page = _TEMPLATES.get_template("board.html").render(
-        **board_data(state_of(request)),
-        refresh=int(refresh) if refresh.isdecimal() else 0,
+        **board_data(state_of(request), _number(query.first("cards"), CARDS_PER_COLUMN)),
+        refresh=_number(query.first("refresh"), 0),
     )
     return HTMLResponse(page)
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdecimal() else default
