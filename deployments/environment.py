@@ -18,7 +18,7 @@ from tasks.settings import Settings
 
 __all__ = ["answers", "prefect_api", "prepare_environment", "up_file", "up_lock"]
 
-DAYS_30 = str(30 * 24 * 3600)
+DAYS_30 = "P30D"
 LOOPBACK = ("127.0.0.1", "localhost")
 
 #: pyproject's [tool.prefect] is read only from the folder a process was started in: an installed package

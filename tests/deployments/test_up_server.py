@@ -1,0 +1,178 @@
+"""``up`` on a real Prefect server: what an import test misses, see the pins in pyproject.toml."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tasks.errors import ConfigurationError
+from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.settings import Settings
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for left processes in /proc"),
+]
+
+ROOT = Path(__file__).parents[2]
+UP = "import sys; from deployments.up import run_up; from tasks.settings import load_settings; sys.exit(run_up(load_settings(), port={port}))"
+
+
+@dataclass
+class Running:
+    home: Path
+    process: subprocess.Popen[bytes]
+    ledger: Ledger
+
+    @property
+    def place(self) -> dict[str, Any]:
+        place: dict[str, Any] = json.loads((self.home / "up.json").read_text(encoding="utf-8"))
+        return place
+
+    def ask(self, path: str, body: dict[str, Any]) -> Any:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.post(f"{self.place['api']}/{path}", json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def scheduled(self) -> set[str]:
+        """Names of the deployments for which scheduled runs exist."""
+        names = {deployment["id"]: deployment["name"] for deployment in self.ask("deployments/filter", {})}
+        runs = self.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+        return {names.get(run["deployment_id"], "?") for run in runs}
+
+    def logs(self) -> str:
+        texts = [path.read_text(encoding="utf-8")[-3000:] for path in self.home.rglob("*.log")]
+        return "\n---\n".join(texts)
+
+
+def eventually(found: Callable[[], Any], seconds: float, running: Running) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert running.process.poll() is None, running.logs()
+        assert time.monotonic() < deadline, running.logs()
+        time.sleep(0.5)
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of all processes that were started for this home."""
+    mark = f"IDENT_AMOCRM_HOME={home}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in found if line]
+
+
+def connect(ledger: Ledger, name: str, uid: str) -> None:
+    ledger.save_connection(
+        ConnectionRecord(name=name, clinic_uid=uid, block_name=f"b-{uid}", timezone="Europe/Moscow")
+    )
+
+
+def start_transfer(ledger: Ledger, uid: str, *, started: bool) -> None:
+    ledger.put_setting(f"clinic:{uid}", "transfer", {"started": started}, by="test")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("home")
+    ledger = Ledger(Settings(home=home).ledger_url).open()
+    connect(ledger, "Север", "aaaaaaaa")
+    connect(ledger, "Юг", "bbbbbbbb")
+    start_transfer(ledger, "aaaaaaaa", started=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"IDENT_AMOCRM_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    with socket.socket() as taken, (home / "up.log").open("wb") as output:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-c", UP.format(port=port)], env=environment, stdout=output, stderr=output
+        )
+        result = Running(home, process, ledger)
+        try:
+            eventually((home / "up.json").exists, 90, result)
+            assert not result.place["url"].endswith(f":{port}"), "the port was taken"
+            yield result
+        finally:
+            process.kill()
+            process.wait()
+            ledger.close()
+
+
+def test_runs_really_appear(running: Running) -> None:
+    eventually(lambda: {"Север", "health-check"} <= running.scheduled(), 60, running)
+    assert "Юг" not in running.scheduled(), "its transfer was never started"
+
+
+def test_a_second_up_is_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.up import run_up
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(ConfigurationError) as refusal:
+        run_up(Settings(home=running.home))
+    assert refusal.value.code == "already_up"
+
+
+def test_commands_find_the_server(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.environment import prefect_api
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    os.environ.pop("PREFECT_API_URL", None)
+    assert prefect_api(Settings(home=running.home)) is None
+    assert os.environ["PREFECT_API_URL"] == running.place["api"]
+
+
+def test_the_schedule_follows_the_ledger(running: Running) -> None:
+    start_transfer(running.ledger, "aaaaaaaa", started=False)
+    start_transfer(running.ledger, "bbbbbbbb", started=True)
+    eventually(lambda: {"Север", "Юг"} & running.scheduled() == {"Юг"}, 60, running)
+    running.ledger.remove_connection("Север")
+    eventually(
+        lambda: {row["name"] for row in running.ask("deployments/filter", {})} == {"Юг", "health-check"},
+        60,
+        running,
+    )
+
+
+def test_what_died_is_started_again(running: Running) -> None:
+    def worker() -> int | None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                line = (folder / "cmdline").read_bytes().split(b"\0")
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue
+            if b"worker" in line and int(parent) == running.process.pid:
+                return int(folder.name)
+        return None
+
+    eventually(worker, 30, running)
+    first = worker()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: worker() not in {None, first}, 30, running)
+
+
+def test_it_stops_cleanly(running: Running) -> None:
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(60) == 0, running.logs()
+    assert not (running.home / "up.json").exists()
+    assert processes_of(running.home) == []
