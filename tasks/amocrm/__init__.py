@@ -1,0 +1,1 @@
+"""The destination: a thin, typed client of amoCRM's API v4."""

@@ -1,0 +1,105 @@
+"""Contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from tasks.amocrm import entities
+from tasks.amocrm.client import AmoClient
+from tasks.records import RemoteContact
+
+__all__ = [
+    "create_contacts",
+    "highest_contact_id",
+    "iterate_contacts",
+    "latest_contacts_down_to",
+    "leads_by_contact",
+    "read_contacts",
+    "recently_updated_contacts",
+    "search_contacts",
+    "update_contacts",
+]
+
+KEY = "contacts"
+
+
+def _parse(row: dict[str, Any]) -> RemoteContact:
+    return RemoteContact(
+        id=int(row["id"]),
+        name=row.get("name") or "",
+        first_name=row.get("first_name") or "",
+        last_name=row.get("last_name") or "",
+        responsible_user_id=int(row.get("responsible_user_id") or 0),
+        updated_at=int(row.get("updated_at") or 0),
+        values=entities.field_values(row),
+        tags=entities.tags(row),
+        is_deleted=bool(row.get("is_deleted")),
+    )
+
+
+def read_contacts(client: AmoClient, ids: Collection[int]) -> dict[int, RemoteContact]:
+    """Read contacts by id."""
+    return entities.read_by_ids(client, KEY, ids, _parse, {})
+
+
+def iterate_contacts(client: AmoClient) -> Iterator[RemoteContact]:
+    """Read all contacts, newest first, so that one created meanwhile shifts nobody out of sight."""
+    seen: set[int] = set()
+    params = {"limit": client.page_size, "order[id]": "desc"}
+    for row in entities.rows(client, KEY, KEY, params):
+        contact = _parse(row)
+        if contact.id not in seen:
+            seen.add(contact.id)
+            yield contact
+
+
+def latest_contacts_down_to(client: AmoClient, amo_id: int) -> Iterator[RemoteContact]:
+    """Read contacts by descending id until one is not above ``amo_id``."""
+    return entities.newest_down_to(client, KEY, amo_id, client.page_size, _parse, {})
+
+
+def recently_updated_contacts(client: AmoClient, since: int) -> Iterator[RemoteContact]:
+    """Read contacts updated since an epoch second."""
+    params = {"limit": client.page_size, "filter[updated_at][from]": since, "order[updated_at]": "desc"}
+    for row in entities.rows(client, KEY, KEY, params):
+        contact = _parse(row)
+        if contact.updated_at < since:
+            return  # the filter was ignored; the order shows where to stop
+        yield contact
+
+
+def search_contacts(client: AmoClient, query: str) -> Iterator[RemoteContact]:
+    """Read what amoCRM's search finds; it may be strangers, and what is seconds old may be missing."""
+    return (
+        _parse(row) for row in entities.rows(client, KEY, KEY, {"limit": client.page_size, "query": query})
+    )
+
+
+def highest_contact_id(client: AmoClient) -> int:
+    """Return the highest contact id."""
+    return entities.highest_id(client, KEY)
+
+
+def create_contacts(client: AmoClient, payloads: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Create contacts; answers ids by ``request_id``."""
+    return entities.create(client, KEY, payloads)
+
+
+def update_contacts(client: AmoClient, payloads: Sequence[dict[str, Any]]) -> frozenset[int]:
+    """Update contacts; answers the acknowledged ids."""
+    return entities.update(client, KEY, payloads)
+
+
+def leads_by_contact(client: AmoClient, ids: Collection[int]) -> dict[int, list[int]]:
+    """Return the ids of each contact's deals."""
+    found: dict[int, list[int]] = {}
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), entities.IDS_PER_READ):
+        asked = ordered[start : start + entities.IDS_PER_READ]
+        params = {"limit": entities.PAGE, "filter[id][]": asked, "with": "leads"}
+        for row in entities.rows(client, KEY, KEY, params):
+            if row["id"] in asked:
+                leads = (row.get("_embedded") or {}).get("leads") or ()
+                found[int(row["id"])] = [int(lead["id"]) for lead in leads]
+    return found
