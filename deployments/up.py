@@ -114,7 +114,7 @@ class _Supervisor:
         self.setup = Child("setup", "deployments.apply", (), root, logs / "setup.log", client)
         self._ledger = Ledger(settings.ledger_url)
         self._applied: Wanted | None = None
-        self._apply_after = 0.0
+        self._again_at: float | None = 0.0
         self._look_after = 0.0
 
     @property
@@ -200,11 +200,11 @@ class _Supervisor:
         self.server.cut_log()
         self.worker.cut_log()
         wanted = self._wanted()
-        due = self._applied is None or (wanted is not None and wanted != self._applied)
-        if due and now >= self._apply_after and answers(self.api):
-            applied = self._apply()
-            self._applied = wanted if applied else None
-            self._apply_after = 0.0 if applied else time.monotonic() + APPLY_AGAIN_SECONDS
+        changed = wanted is not None and wanted != self._applied
+        again = self._again_at is not None and now >= self._again_at
+        if (changed or again) and answers(self.api):
+            self._applied = wanted
+            self._again_at = None if self._apply() else time.monotonic() + APPLY_AGAIN_SECONDS
 
     def _wanted(self) -> Wanted | None:
         from tasks.transfer import is_started  # noqa: PLC0415 - not needed to refuse a second up

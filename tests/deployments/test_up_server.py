@@ -35,6 +35,7 @@ class Running:
     home: Path
     process: subprocess.Popen[bytes]
     ledger: Ledger
+    automation: str = ""
 
     @property
     def place(self) -> dict[str, Any]:
@@ -53,6 +54,11 @@ class Running:
         names = {deployment["id"]: deployment["name"] for deployment in self.ask("deployments/filter", {})}
         runs = self.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         return {names.get(run["deployment_id"], "?") for run in runs}
+
+    def active(self, name: str) -> bool:
+        rows = {row["name"]: row for row in self.ask("deployments/filter", {})}
+        (schedule,) = rows[name]["schedules"]
+        return bool(schedule["active"])
 
     def logs(self) -> str:
         texts = [path.read_text(encoding="utf-8")[-3000:] for path in self.home.rglob("*.log")]
@@ -140,6 +146,51 @@ def test_commands_find_the_server(running: Running, monkeypatch: pytest.MonkeyPa
     assert os.environ["PREFECT_API_URL"] == running.place["api"]
 
 
+def test_zombies_are_crashed_but_forms_may_wait(running: Running) -> None:
+    (automation,) = running.ask("automations/filter", {})
+    assert {"prefect.flow-run.Suspended", "prefect.flow-run.Paused"} <= set(automation["trigger"]["expect"])
+    assert [action["type"] for action in automation["actions"]] == ["change-flow-run-state"]
+    running.automation = automation["id"]
+
+
+def test_start_and_stop_switch_the_schedule(running: Running) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from deployments.clinic_deployments import apply_started
+
+    with temporary_settings({PREFECT_API_URL: running.place["api"]}):
+        start_transfer(running.ledger, "bbbbbbbb", started=True)
+        assert apply_started(running.ledger, "Юг")
+        assert running.active("Юг") is True
+        start_transfer(running.ledger, "bbbbbbbb", started=False)
+        assert apply_started(running.ledger, "Юг")
+        assert running.active("Юг") is False
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert not apply_started(running.ledger, "Юг"), "the server is away"
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert not apply_started(running.ledger, "Юг"), "a temporary server schedules nothing"
+
+
+def test_applying_again_changes_nothing(running: Running) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from deployments.clinic_deployments import ensure_clinic_deployments
+
+    def essence() -> list[Any]:
+        rows = running.ask("deployments/filter", {"sort": "NAME_ASC"})
+        return [(row["id"], row["name"], row["tags"], row["parameters"], row["schedules"]) for row in rows]
+
+    before = essence()
+    with temporary_settings({PREFECT_API_URL: running.place["api"]}):
+        assert ensure_clinic_deployments(running.ledger) == ["sync/Север", "sync/Юг"]
+    assert essence() == before
+    north = next(row for row in running.ask("deployments/filter", {}) if row["name"] == "Север")
+    assert set(north["tags"]) == {"ident-amocrm", "aaaaaaaa"}
+    assert north["global_concurrency_limit"]["limit"] == 1
+    assert north["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    assert [(s["slug"], s["schedule"]["interval"]) for s in north["schedules"]] == [("tick", 30.0)]
+
+
 def test_the_schedule_follows_the_ledger(running: Running) -> None:
     start_transfer(running.ledger, "aaaaaaaa", started=False)
     start_transfer(running.ledger, "bbbbbbbb", started=True)
@@ -150,6 +201,8 @@ def test_the_schedule_follows_the_ledger(running: Running) -> None:
         60,
         running,
     )
+    (automation,) = running.ask("automations/filter", {})
+    assert automation["id"] == running.automation, "replaced, it would forget the runs it watches"
 
 
 def test_what_died_is_started_again(running: Running) -> None:
