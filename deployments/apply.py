@@ -100,7 +100,7 @@ def zombie_automation() -> AutomationCore:
     """
     return AutomationCore(
         name=ZOMBIES,
-        description="Запуск без признаков жизни дольше 100 секунд помечается прерванным: он мешал бы следующим.",
+        description="Запуск без признаков жизни дольше 100 секунд помечается прерванным, чтобы не мешал.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect={f"prefect.flow-run.{state}" for state in ALIVE},
