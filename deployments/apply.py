@@ -23,6 +23,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from deployments.clinic_deployments import ensure_clinic_deployments
+from deployments.dead_runs import end_dead_runs
 from deployments.registry import POOL, DeploymentSpec, Schedule, ensure_pool, project_root, register
 from tasks.errors import ConfigurationError
 from tasks.ledger.store import Ledger
@@ -165,9 +166,14 @@ def _essence(automation: AutomationCore) -> dict[str, Any]:
     return {**essence, "trigger": trigger}
 
 
-def main() -> int:
-    """Apply everything to the server of this process; the log goes to standard error."""
+def main(arguments: list[str]) -> int:
+    """Apply everything to the server of this process, or end dead runs; the log goes to standard error."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    if "--end-dead-runs" in arguments:
+        with get_client(sync_client=True) as client:
+            ended = end_dead_runs(client, of_this_machine="--of-this-machine" in arguments)
+        logger.info("Dead runs ended: %d", ended)
+        return 0
     ledger = Ledger(load_settings().ledger_url).open()
     with get_client(sync_client=True) as client:
         failed = apply(ledger, client)
@@ -176,4 +182,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

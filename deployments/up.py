@@ -36,7 +36,7 @@ POOL = "ident-amocrm"
 #: Runs that the worker executes at once; each is a process of some 250 MB.
 RUNS_AT_ONCE = "5"
 SERVER_READY_SECONDS = 180.0
-#: The worker finishes the runs it executes before it ends.
+#: A worker told to end kills the runs it executes; the ledger takes them up again.
 WORKER_STOP_SECONDS = 20.0
 SERVER_STOP_SECONDS = 15.0
 LOOK_SECONDS = 5.0
@@ -104,7 +104,8 @@ class _Supervisor:
         root = Path(str(flows.__file__)).resolve().parent.parent
         common = _environment(settings, root)
         served = {**common, "PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
-        served.setdefault("PREFECT_SERVER_UI_API_URL", self.api if _is_loopback(host) else "/api")
+        self._loopback = _is_loopback(host)
+        served.setdefault("PREFECT_SERVER_UI_API_URL", self.api if self._loopback else "/api")
         client = {**common, "PREFECT_API_URL": self.api}
         logs = settings.home / "logs"
         start = ("server", "start", "--host", host, "--port", str(port))
@@ -149,7 +150,7 @@ class _Supervisor:
                 _write(up_file(self.settings), {"url": self.url, "api": self.api, "pid": os.getpid()})
                 self._follow_ledger()
             if not self.stopping:
-                self.worker.start()
+                self._start_worker()
                 if ready is not None:
                     ready(self.url)
             while not self.stopping:
@@ -188,8 +189,18 @@ class _Supervisor:
             pause = child.schedule_restart()
             say(f"The {child.name} ended ({code}); it is started again in {pause:.0f} s. See {child.log}")
         # A worker that finds no server ends at once.
-        if time.monotonic() >= child.not_before and (child is self.server or answers(self.api)):
+        if time.monotonic() < child.not_before:
+            return
+        if child is self.server:
             child.start()
+        elif answers(self.api):
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        """Start the worker; no run that an earlier one was executing is alive by then."""
+        self._apply("--end-dead-runs", *([] if self._loopback else ["--of-this-machine"]))
+        if not self.stopping:
+            self.worker.start()
 
     def _follow_ledger(self) -> None:
         """Apply the deployments when the ledger says something new, or the last time failed."""
@@ -218,7 +229,8 @@ class _Supervisor:
             # Locked for a moment, or its server is away: look again later.
             return None
 
-    def _apply(self) -> bool:
+    def _apply(self, *arguments: str) -> bool:
+        self.setup.arguments = arguments
         self.setup.start()
         while self.setup.alive and not self.stopping:
             time.sleep(PULSE / 3)
@@ -226,7 +238,7 @@ class _Supervisor:
         self.setup.stop(0)
         if code != 0 and not self.stopping:
             say(
-                f"Some deployments were not applied (see {self.setup.log}); the next attempt is in "
+                f"Prefect was not brought in line completely (see {self.setup.log}); the next attempt is in "
                 f"{APPLY_AGAIN_SECONDS:.0f} s."
             )
         return code == 0

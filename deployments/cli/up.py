@@ -33,7 +33,7 @@ def up(
 
 
 def _tell(url: str) -> None:
-    say(f"Running. UI: {url}  Stop with Ctrl-C (or SIGTERM); a run under way is finished first.")
+    say(f"Running. UI: {url}  Stop with Ctrl-C (or SIGTERM): nothing acknowledged is lost.")
 
 
 def demo(

@@ -218,10 +218,14 @@ def test_what_died_is_started_again(running: Running) -> None:
         return None
 
     eventually(worker, 30, running)
+    (clinic,) = (row for row in running.ask("deployments/filter", {}) if row["name"] == "Юг")
+    run = running.ask(f"deployments/{clinic['id']}/create_flow_run", {"state": {"type": "RUNNING"}})
     first = worker()
     assert first is not None
     os.kill(first, signal.SIGKILL)
     eventually(lambda: worker() not in {None, first}, 30, running)
+    (found,) = running.ask("flow_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert found["state_type"] == "CRASHED", "what the dead worker executed would block the clinic"
 
 
 def test_it_stops_cleanly(running: Running) -> None:
