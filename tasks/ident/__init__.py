@@ -1,0 +1,1 @@
+"""The source: IDENT's SQL Server database, read only."""

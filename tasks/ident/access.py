@@ -1,0 +1,75 @@
+"""Executing queries: the dialect's differences, ids in lists, rows as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from tasks.ident.queries import IDS, in_list
+
+__all__ = ["Access", "Columns", "chunks"]
+
+#: Ids in one IN list: SQL Server takes 2 100 parameters.
+LIST = 1000
+
+Columns = dict[str, list[Any]]
+
+
+def chunks(ids: Collection[int], size: int = LIST) -> Iterator[list[int]]:
+    """Cut ids into lists that fit a statement."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]
+
+
+class Access:
+    """Reads one database; a connection is taken for each query and given back at once."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        schema = {"dbo": None} if self.is_sqlite else {"dbo": "dbo"}
+        self._engine = engine.execution_options(schema_translate_map=schema)
+
+    def fetch(self, query: sa.Select[Any], ids: Sequence[int] | None = None) -> Sequence[sa.Row[Any]]:
+        """Return all rows of a query."""
+        parameters = {} if ids is None else {IDS: list(ids)}
+        with self._engine.connect() as link:
+            return link.execute(query, parameters).fetchall()
+
+    def fetch_in(
+        self, query: sa.Select[Any], column: sa.ColumnElement[Any], ids: Collection[int]
+    ) -> Iterator[sa.Row[Any]]:
+        """Return the rows whose column is one of the ids."""
+        restricted = in_list(query, column)
+        for part in chunks(ids):
+            yield from self.fetch(restricted, part)
+
+    @staticmethod
+    def columns(query: sa.Select[Any], rows: Sequence[sa.Row[Any]]) -> Columns:
+        """Turn rows into columns; ``read_sql`` would turn money into floats."""
+        names = [column.name for column in query.selected_columns]
+        if not rows:
+            return {name: [] for name in names}
+        return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+    def now(self) -> datetime:
+        """Return the server's wall clock, which is the clinic's."""
+        with self._engine.connect() as link:
+            moment: datetime = link.execute(sa.select(sa.func.getdate(type_=sa.DateTime()))).scalar_one()
+        return pd.Timestamp(moment).to_pydatetime(warn=False)
+
+    def lowest_active_version(self) -> bytes | None:
+        """Return the RowVersion from which on rows may still change unseen, ``None`` where it is refused."""
+        if self.is_sqlite:
+            return None
+        try:
+            with self._engine.connect() as link:
+                value = link.execute(sa.text("SELECT MIN_ACTIVE_ROWVERSION()")).scalar()
+        except DBAPIError:
+            return None
+        return None if value is None else bytes(value)

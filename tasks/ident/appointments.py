@@ -1,0 +1,192 @@
+"""Canonical appointments: one row per reception, whatever it is joined with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from tasks.frames import Entity, canonical
+from tasks.ident import normalise, queries
+from tasks.ident.access import Access, Columns
+from tasks.ident.dictionaries import Dictionaries
+from tasks.ident.introspect import Catalogue
+from tasks.ident.schema import TABLES
+
+__all__ = ["AppointmentFrames"]
+
+TIMES = (
+    "PlanStart",
+    "PlanEnd",
+    "PatientAppeared",
+    "ReceptionStarted",
+    "ReceptionEnded",
+    "CheckIssued",
+    "ReceptionCanceled",
+    "ReceptionAdded",
+    "DateTimeAdded",
+    "DateTimeChanged",
+)
+
+
+@dataclass(slots=True)
+class Bill:
+    """What a reception's order says."""
+
+    company: int | None = None
+    services: str | None = None
+    amount: Decimal | None = None
+    debt: Decimal | None = None
+
+    @property
+    def paid(self) -> Decimal | None:
+        """What was paid; unknown without a journal of payments."""
+        return None if self.amount is None or self.debt is None else self.amount - self.debt
+
+
+class AppointmentFrames:
+    """Builds pages of the appointments frame."""
+
+    def __init__(
+        self,
+        access: Access,
+        catalogue: Catalogue,
+        dictionaries: Dictionaries,
+        zone: ZoneInfo,
+        no_show_reasons: Collection[int],
+    ) -> None:
+        self._access, self._catalogue = access, catalogue
+        self._dictionaries, self._zone = dictionaries, zone
+        self._no_show_reasons = no_show_reasons
+        self._services: Mapping[int, tuple[str | None, Decimal]] | None = None
+
+    def of(self, ids: Sequence[int]) -> pd.DataFrame:
+        """Return the appointments of a list of ids that fits a statement."""
+        query = queries.receptions(self._catalogue)
+        rows = self._access.fetch(queries.in_list(query, TABLES["Receptions"].c.ID), ids)
+        return self._frame(self._access.columns(query, rows))
+
+    def _frame(self, columns: Columns) -> pd.DataFrame:
+        names = self._dictionaries.names
+        local = {name: normalise.local_times(columns[name]) for name in TIMES}
+        instants = {name: normalise.instants(column, self._zone) for name, column in local.items()}
+        reason_ids = pd.Series(columns["ID_ReceptionCancelReasons"], dtype="Int64")
+        status = normalise.statuses(local.__getitem__, reason_ids)
+        reasons = normalise.texts(
+            [names["cancel_reasons"].get(key) for key in columns["ID_ReceptionCancelReasons"]]
+        )
+        bills = self._bills(columns["ID"])
+        ordered = [bills.get(key, Bill()) for key in columns["ID"]]
+        frame = pd.DataFrame(
+            {
+                "appointment_id": columns["ID"],
+                "patient_id": pd.Series(columns["ID_Patients"], dtype="Int64"),
+                "start_at": instants["PlanStart"],
+                "end_at": instants["PlanEnd"],
+                "status": status,
+                "arrived_at": instants["PatientAppeared"],
+                "started_at": instants["ReceptionStarted"],
+                "ended_at": instants["ReceptionEnded"],
+                "bill_issued_at": instants["CheckIssued"],
+                "cancelled_at": instants["ReceptionCanceled"],
+                "cancel_reason": reasons,
+                "cancel_comment": normalise.texts(columns["CancelReasonComment"]),
+                "is_no_show": normalise.no_shows(
+                    status,
+                    local["ReceptionCanceled"],
+                    local["PlanEnd"],
+                    pd.Series(columns["ID_StaffsReceptionCanceled"], dtype="Int64"),
+                    reasons,
+                    reason_ids,
+                    self._no_show_reasons,
+                ),
+                "rescheduled_from_id": pd.Series(columns["ID_ReceptionsTransferFrom"], dtype="Int64"),
+                "doctor": normalise.texts([names["staff"].get(key) for key in columns["ID_Staffs"]]),
+                "speciality": normalise.texts(
+                    [self._dictionaries.professions.get(key) for key in columns["ID_Staffs"]]
+                ),
+                "cabinet": normalise.texts([names["armchairs"].get(key) for key in columns["ID_Armchairs"]]),
+                "branch": self._branches(columns["ID_Armchairs"], ordered),
+                "services": normalise.texts([bill.services for bill in ordered]),
+                "amount": normalise.money([bill.amount for bill in ordered]),
+                "paid": normalise.money([bill.paid for bill in ordered]),
+                "debt": normalise.money([bill.debt for bill in ordered]),
+                "comment": normalise.texts(columns["Comment"]),
+                "source": normalise.texts(
+                    [names["appointment_sources"].get(key) for key in columns["ID_AppointmentSources"]]
+                ),
+                "is_primary": normalise.flags(columns["is_primary"]),
+                "created_at": instants["ReceptionAdded"].fillna(instants["DateTimeAdded"]),
+                "changed_at": instants["DateTimeChanged"],
+            }
+        )
+        return canonical(frame, Entity.APPOINTMENT)
+
+    def _branches(self, chairs: Sequence[Any], bills: Sequence[Bill]) -> pd.Series:
+        """Return the company of the order, else of the chair."""
+        companies, of_chair = self._dictionaries.names["companies"], self._dictionaries.chair_companies
+        keys = [bill.company or of_chair.get(chair) for chair, bill in zip(chairs, bills, strict=True)]
+        return normalise.texts([None if key is None else companies.get(key) for key in keys])
+
+    # ---- money -----------------------------------------------------------------------------------------
+
+    def _bills(self, receptions: Sequence[int]) -> dict[int, Bill]:
+        """Return services and sums by reception; several orders of one reception are added up."""
+        if not receptions or not self._catalogue.has("Orders", "ID_Receptions"):
+            return {}
+        column = TABLES["Orders"].c.ID_Receptions
+        orders = list(self._access.fetch_in(queries.orders(self._catalogue), column, receptions))
+        ids = [row.ID for row in orders]
+        journal, lines = self._journal(ids), self._lines(ids)
+        bills: dict[int, Bill] = {}
+        for order in orders:
+            bill = bills.setdefault(order.ID_Receptions, Bill())
+            bill.company = bill.company or order.ID_OwnCompanies
+            services, total = lines.get(order.ID, (None, None))
+            bill.services = "; ".join(part for part in (bill.services, services) if part) or None
+            amount, debt = journal.get(order.ID, (total, None))
+            bill.amount = _added(bill.amount, amount)
+            bill.debt = _added(bill.debt, debt)
+        return bills
+
+    def _journal(self, orders: Sequence[int]) -> dict[int, tuple[Decimal | None, Decimal | None]]:
+        if not orders or not self._catalogue.has("OrderPaymentsJournal"):
+            return {}
+        column = TABLES["OrderPaymentsJournal"].c.ID_Orders
+        return {
+            row.ID_Orders: (row.AmountWithDiscount, row.Debt)
+            for row in self._access.fetch_in(queries.journal(self._catalogue), column, orders)
+        }
+
+    def _lines(self, orders: Sequence[int]) -> dict[int, tuple[str | None, Decimal | None]]:
+        """Return services and their sum by order, in the order of the rows."""
+        if not orders or not self._catalogue.has("OrderServiceRelation"):
+            return {}
+        prices = self._prices()
+        named: dict[int, list[str]] = defaultdict(list)
+        totals: dict[int, Decimal] = {}
+        column = TABLES["OrderServiceRelation"].c.ID_Orders
+        for row in self._access.fetch_in(queries.order_rows(self._catalogue), column, orders):
+            name, price = prices.get(row.ID_ServicePrices, (None, Decimal()))
+            count = row.CountService or 0
+            if name:
+                named[row.ID_Orders].append(name if count == 1 else f"{name} ×{count}")
+            amount = count * price - (row.DiscountSum or Decimal())
+            totals[row.ID_Orders] = totals.get(row.ID_Orders, Decimal()) + amount
+        return {key: ("; ".join(named[key]) or None, total) for key, total in totals.items()}
+
+    def _prices(self) -> Mapping[int, tuple[str | None, Decimal]]:
+        if self._services is None:
+            known = self._catalogue.has("ServiceItemPrices") and self._catalogue.has("ServiceItems")
+            rows = self._access.fetch(queries.services(self._catalogue)) if known else []
+            self._services = {row.ID: (normalise.text(row.Name), row.Price or Decimal()) for row in rows}
+        return self._services
+
+
+def _added(left: Decimal | None, right: Decimal | None) -> Decimal | None:
+    return right if left is None else left if right is None else left + right

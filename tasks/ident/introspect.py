@@ -1,0 +1,82 @@
+"""What this clinic's database has: IDENT's versions differ in optional tables and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from tasks.errors import SchemaError
+from tasks.ident.schema import OPTIONAL, REQUIRED, TABLES
+
+__all__ = ["Catalogue", "introspect", "missing_required"]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Tables and columns of one database, in lower case: SQL Server does not tell cases apart."""
+
+    columns: Mapping[str, frozenset[str]]
+
+    def has(self, table: str, column: str | None = None) -> bool:
+        """Tell whether a table, or one of its columns, is there."""
+        known = self.columns.get(table.lower())
+        return known is not None and (column is None or column.lower() in known)
+
+    def lacks(self, table: str) -> list[str]:
+        """Return the columns of a table that are read and not there."""
+        return [column.name for column in TABLES[table].columns if not self.has(table, column.name)]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What will stay empty in amoCRM because this database does not have it."""
+        absent = sorted(table for table in OPTIONAL if not self.has(table))
+        partial = [
+            f"{table}.{column}" for table in sorted(TABLES) if self.has(table) for column in self.lacks(table)
+        ]
+        found = []
+        if absent:
+            found.append(f"This database has no tables {', '.join(absent)}; their data stay empty.")
+        if partial:
+            found.append(f"This database has no columns {', '.join(partial)}; their data stay empty.")
+        return found
+
+
+def introspect(engine: sa.Engine) -> Catalogue:
+    """Read which tables and columns there are."""
+    with engine.connect() as link:
+        if engine.dialect.name == "sqlite":
+            query = sa.text(
+                "SELECT m.name, p.name FROM sqlite_master m, pragma_table_info(m.name) p "
+                "WHERE m.type IN ('table', 'view')"
+            )
+        else:
+            query = sa.text(
+                "SELECT TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = 'dbo'"
+            )
+        found: dict[str, set[str]] = {}
+        for table, column in link.execute(query):
+            found.setdefault(str(table).lower(), set()).add(str(column).lower())
+    return Catalogue({table: frozenset(columns) for table, columns in found.items()})
+
+
+def missing_required(catalogue: Catalogue) -> None:
+    """Check what the transfer cannot do without.
+
+    Raises:
+        SchemaError: Naming each missing table and column.
+    """
+    missing = [table for table in REQUIRED if not catalogue.has(table)]
+    missing += [
+        f"{table}.{column}"
+        for table, columns in REQUIRED.items()
+        if catalogue.has(table)
+        for column in sorted(columns)
+        if not catalogue.has(table, column)
+    ]
+    if missing:
+        raise SchemaError(
+            problem=f"This database lacks {', '.join(missing)}: not IDENT's, or hidden from this login.",
+            remedy="Check --database (usually PZ) and the rights of the login.",
+        )

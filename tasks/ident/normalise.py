@@ -1,0 +1,196 @@
+"""From what IDENT stores to canonical values.
+
+Rules and their sources: statuses from a production integration (first match wins), the no-show rule from
+real rows, sentinel dates from rows imported out of older programs, phone spellings as clinics type them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Collection, Sequence
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import phonenumbers
+
+from tasks.frames import MONEY, Status
+
+__all__ = [
+    "birthday",
+    "days",
+    "flags",
+    "instants",
+    "local_times",
+    "money",
+    "no_shows",
+    "phone",
+    "sex",
+    "statuses",
+    "text",
+    "texts",
+]
+
+SENTINEL: Final = pd.Timestamp("1900-01-02")
+LAST_BELIEVABLE: Final = pd.Timestamp("2200-01-01")
+NO_PHONE: Final = frozenset({"", "-", "--", "нет", "0", "н/д"})
+SEPARATORS: Final = (",", ";", "/", "\n", " и ")
+NO_SHOW_WORDS: Final = ("не явился", "не явилась", "неявка")
+CENT: Final = Decimal("0.01")
+#: Codes seen in one source only; anything else is left out rather than guessed.
+SEXES: Final = {1: "male", 2: "female"}
+
+
+def text(value: object) -> str | None:
+    """Return a text without surrounding space, in one Unicode form; nothing for an empty one."""
+    if value is None:
+        return None
+    return unicodedata.normalize("NFC", str(value)).strip() or None
+
+
+def texts(values: Sequence[object]) -> pd.Series:
+    """Clean a column of texts."""
+    return pd.Series([text(value) for value in values], dtype="str")
+
+
+@lru_cache(maxsize=200_000)
+def phone(value: str | int | None, region: str = "RU") -> str | None:
+    """Return a phone in E.164.
+
+    What is there but cannot be read as a phone is returned as it is, so that validation rejects it with a
+    reason instead of losing it in silence.
+
+    Args:
+        value: As typed, or as a number in some versions of IDENT.
+        region: Country of numbers without a country code.
+    """
+    typed = text(value)
+    if typed is None or typed.casefold() in NO_PHONE:
+        return None
+    candidates = [typed]
+    for separator in SEPARATORS:
+        candidates += typed.split(separator) if separator in typed else []
+    for candidate in candidates:
+        try:
+            number = phonenumbers.parse(candidate, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number):
+            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return typed
+
+
+@lru_cache(maxsize=200_000)
+def birthday(value: object) -> datetime | None:
+    """Return a birthday as midnight; its column is a date, a datetime or a text, by version."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value.replace(hour=0, minute=0, second=0, microsecond=0)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a calendar day
+    typed = str(value).strip()
+    for form in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y"):
+        try:
+            return datetime.strptime(typed[:10], form)  # noqa: DTZ007 - a calendar day
+        except ValueError:
+            continue
+    return None
+
+
+def days(values: Sequence[object]) -> pd.Series:
+    """Return birthdays, without the sentinels of older programs."""
+    parsed = pd.Series([birthday(value) for value in values], dtype=object)
+    column = pd.to_datetime(parsed, errors="coerce")
+    return _believable(column.astype("datetime64[us]"))
+
+
+def local_times(values: Sequence[object]) -> pd.Series:
+    """Return clinic-local times; sentinels of older programs and nonsense years count as missing."""
+    column = pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object), errors="coerce"))
+    return _believable(column.astype("datetime64[us]"))
+
+
+def _believable(column: pd.Series) -> pd.Series:
+    kept: pd.Series = column.where((column > SENTINEL) & (column < LAST_BELIEVABLE))
+    return kept
+
+
+def instants(local: pd.Series, zone: ZoneInfo) -> pd.Series:
+    """Apply the clinic's zone at each event's own date.
+
+    An hour that happens twice counts as its first time; one that is skipped moves forward.
+    """
+    first = np.ones(len(local), dtype=bool)
+    placed = local.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
+    converted: pd.Series = placed.dt.tz_convert("UTC")
+    return converted.astype("datetime64[us, UTC]")
+
+
+def money(values: Sequence[Decimal | None]) -> pd.Series:
+    """Return roubles, rounded half up to kopecks."""
+    rounded = [None if value is None else value.quantize(CENT, ROUND_HALF_UP) for value in values]
+    return pd.Series(rounded, dtype=MONEY)
+
+
+def flags(values: Sequence[Any]) -> pd.Series:
+    """Return bits; missing is no."""
+    return pd.Series([bool(value) for value in values], dtype=bool)
+
+
+def sex(values: Sequence[Any]) -> pd.Series:
+    """Return ``male``, ``female`` or nothing."""
+    return pd.Series([None if value is None else SEXES.get(int(value)) for value in values], dtype="str")
+
+
+def statuses(times: Callable[[str], pd.Series], reason_ids: pd.Series) -> pd.Series:
+    """Return the status of each appointment; the first rule that fits wins.
+
+    Args:
+        times: Returns a column of local times by its name in IDENT.
+        reason_ids: Cancel reasons; a cancelled reception may have only this.
+    """
+    rules: list[npt.NDArray[np.bool_]] = [
+        (times("ReceptionCanceled").notna() | reason_ids.notna()).to_numpy(),
+        times("CheckIssued").notna().to_numpy(),
+        times("ReceptionEnded").notna().to_numpy(),
+        times("ReceptionStarted").notna().to_numpy(),
+        times("PatientAppeared").notna().to_numpy(),
+    ]
+    names = [
+        Status.CANCELLED,
+        Status.BILL_ISSUED,
+        Status.COMPLETED,
+        Status.IN_PROGRESS,
+        Status.ARRIVED,
+    ]
+    chosen = np.select(rules, [name.value for name in names], default=Status.PLANNED.value)
+    return pd.Series(chosen, dtype="str")
+
+
+def no_shows(
+    status: pd.Series,
+    cancelled_at: pd.Series,
+    planned_end: pd.Series,
+    canceller: pd.Series,
+    reasons: pd.Series,
+    reason_ids: pd.Series,
+    no_show_ids: Collection[int],
+) -> pd.Series:
+    """Tell who simply did not come.
+
+    IDENT closes an unattended reception by itself: no canceller, cancelled exactly at its planned end. A
+    clinic may also have a reason for it, by id (a setting) or by name.
+    """
+    by_itself = canceller.isna() & cancelled_at.notna() & (cancelled_at == planned_end)
+    named = reasons.fillna("").str.casefold()
+    by_name = named.str.contains("|".join(NO_SHOW_WORDS), regex=True)
+    found: pd.Series = (status == Status.CANCELLED.value) & (
+        by_itself | by_name | reason_ids.isin(list(no_show_ids))
+    )
+    return found.astype(bool)

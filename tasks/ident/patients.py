@@ -1,0 +1,151 @@
+"""Canonical patients."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import sqlalchemy as sa
+
+from tasks.frames import Entity, canonical
+from tasks.ident import normalise, queries
+from tasks.ident.access import Access, Columns
+from tasks.ident.dictionaries import Dictionaries
+from tasks.ident.introspect import Catalogue
+from tasks.ident.schema import TABLES
+
+__all__ = ["PatientFrames"]
+
+KEY = TABLES["Patients"].c.ID_Persons
+
+
+class PatientFrames:
+    """Builds pages of the patients frame."""
+
+    def __init__(
+        self, access: Access, catalogue: Catalogue, dictionaries: Dictionaries, zone: ZoneInfo
+    ) -> None:
+        self._access, self._catalogue = access, catalogue
+        self._dictionaries, self._zone = dictionaries, zone
+
+    def of(self, ids: Sequence[int]) -> pd.DataFrame:
+        """Return the patients of a list of ids that fits a statement."""
+        query = queries.patients(self._catalogue)
+        rows = self._access.fetch(queries.in_list(query, KEY), ids)
+        return self._frame(self._access.columns(query, rows))
+
+    def all_pages(self, size: int) -> Iterator[pd.DataFrame]:
+        """Return all patients; paging by key neither skips nor repeats while rows are added."""
+        last = None
+        while True:
+            query = queries.patients(self._catalogue).limit(size)
+            rows = self._access.fetch(query if last is None else query.where(last < KEY))
+            if not rows:
+                return
+            columns = self._access.columns(query, rows)
+            last = columns["ID_Persons"][-1]
+            yield self._frame(columns)
+
+    def _frame(self, columns: Columns) -> pd.DataFrame:
+        keys = pd.Series(columns["ID_Persons"], dtype="int64")
+        names = self._dictionaries.names
+        staff, reasons = names["staff"], names["archiving_reasons"]
+        changed = pd.concat(
+            [
+                normalise.local_times(columns["DateTimeChanged"]),
+                normalise.local_times(columns["Person_DateTimeChanged"]),
+            ],
+            axis=1,
+        ).max(axis=1)
+        frame = pd.DataFrame(
+            {
+                "patient_id": keys,
+                "last_name": normalise.texts(columns["Person_Surname"]),
+                "first_name": normalise.texts(columns["Person_Name"]),
+                "middle_name": normalise.texts(columns["Person_Patronymic"]),
+                "birth_date": normalise.days(columns["Person_Birthday"]),
+                "sex": normalise.sex(columns["Person_Sex"]),
+                "phone_mobile": _phones(columns["Person_MobilePhone"]),
+                "phone_other": _phones(columns["Person_Phone"]),
+                "email": normalise.texts(columns["Person_Email"]),
+                "city": normalise.texts(columns["Person_City"]),
+                "card_number": normalise.texts(columns["CardNumber"]),
+                "guardian_name": normalise.texts(columns["ParentSNP"]),
+                "comment": normalise.texts(columns["Comment"]),
+                "ad_source": normalise.texts(
+                    [names["info_sources"].get(key) for key in columns["ID_InfoSources"]]
+                ),
+                "attending_doctor": normalise.texts([staff.get(key) for key in columns["ID_Staffs"]]),
+                "archived": pd.Series(
+                    [key is not None for key in columns["ID_ArchivingReasons"]], dtype=bool
+                ),
+                "archive_reason": normalise.texts(
+                    [reasons.get(key) for key in columns["ID_ArchivingReasons"]]
+                ),
+                "sms_opt_out": normalise.flags(columns["SMSRejection"]),
+                "changed_at": normalise.instants(changed.astype("datetime64[us]"), self._zone),
+                **self._visits(keys),
+                "debt": self._debts(keys),
+            }
+        )
+        return canonical(frame, Entity.PATIENT)
+
+    def _between(
+        self, query: sa.Select[Any], column: sa.ColumnElement[Any], keys: pd.Series
+    ) -> Iterator[sa.Row[Any]]:
+        """Return rows of these patients: by range where they are dense, by list otherwise."""
+        first, last = int(keys.min()), int(keys.max())
+        if last - first < 4 * len(keys):
+            yield from self._access.fetch(query.where(column.between(first, last)))
+        else:
+            yield from self._access.fetch_in(query, column, keys.tolist())
+
+    def _visits(self, keys: pd.Series) -> dict[str, pd.Series]:
+        if keys.empty:
+            return {
+                "first_visit_at": pd.Series([], dtype="datetime64[us, UTC]"),
+                "last_visit_at": pd.Series([], dtype="datetime64[us, UTC]"),
+                "visits_completed": pd.Series([], dtype="int64"),
+                "visits_total": pd.Series([], dtype="int64"),
+            }
+        query = queries.visits(self._catalogue)
+        rows = list(self._between(query, TABLES["Receptions"].c.ID_Patients, keys))
+        columns = self._access.columns(query, rows)
+        times = {name: normalise.local_times(values) for name, values in columns.items() if "ID_" not in name}
+        kept = times["ReceptionCanceled"].isna() & pd.Series(
+            [key is None for key in columns["ID_ReceptionCancelReasons"]], dtype=bool
+        )
+        done = kept & (times["ReceptionEnded"].notna() | times["CheckIssued"].notna())
+        owners = pd.Series(columns["ID_Patients"], dtype="Int64")
+        starts = times["PlanStart"]
+        totals = owners[kept].value_counts()
+        dated = starts[done & starts.notna()].groupby(owners[done & starts.notna()])
+        first, last, completed = dated.min(), dated.max(), dated.size()
+        return {
+            "first_visit_at": self._instant(keys.map(first)),
+            "last_visit_at": self._instant(keys.map(last)),
+            "visits_completed": keys.map(completed).fillna(0).astype("int64"),
+            "visits_total": keys.map(totals).fillna(0).astype("int64"),
+        }
+
+    def _instant(self, local: pd.Series) -> pd.Series:
+        return normalise.instants(pd.to_datetime(local).astype("datetime64[us]"), self._zone)
+
+    def _debts(self, keys: pd.Series) -> pd.Series:
+        """Sum each patient's debts; nothing where this database has no journal of payments."""
+        if not self._catalogue.has("OrderPaymentsJournal", "Debt"):
+            return normalise.money([None] * len(keys))
+        owed: dict[int, Decimal] = defaultdict(Decimal)
+        if len(keys):
+            column = TABLES["OrderPaymentsJournal"].c.ID_Patients
+            for row in self._between(queries.debts(self._catalogue), column, keys):
+                owed[row.ID_Patients] += row.Debt or Decimal()
+        return normalise.money([owed[key] for key in keys])
+
+
+def _phones(values: Sequence[Any]) -> pd.Series:
+    return pd.Series([normalise.phone(value) for value in values], dtype="str")
