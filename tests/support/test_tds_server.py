@@ -154,6 +154,19 @@ def test_computed_columns_have_the_types_of_sql_server(connection: Any) -> None:
     assert tuple(cursor.fetchone()) == (2, 2, FULL["Changed"], FULL["Balance"], -32768, 1, NOW, 0)
 
 
+def test_columns_keep_their_names_and_types_through_a_common_table(connection: Any) -> None:
+    cursor = connection.execute(
+        "WITH x AS (SELECT ID, Changed, ROW_NUMBER() OVER (ORDER BY ID) AS rn FROM dbo.Persons)"
+        " SELECT x.*, CONVERT(varchar(10), x.Changed, 120) AS day FROM x WHERE x.rn = 1"
+    )
+    assert [(column[0], column[4]) for column in cursor.description][:3] == [
+        ("ID", 10),
+        ("Changed", 23),
+        ("rn", 19),
+    ]
+    assert tuple(cursor.fetchone()) == (1, FULL["Changed"], 1, "2024-02-29")
+
+
 def test_parameters_of_every_kind(connection: Any) -> None:
     values = [
         7, 2**40, "Щ", "ж" * 5000, True, 1.5, Decimal("1.25"), dt.date(2024, 1, 2), dt.datetime(2024, 1, 2, 3, 4, 5, 678901),
@@ -330,6 +343,13 @@ def test_sqlalchemy(text: str, database: Database, level: Any) -> None:
     assert not sa.inspect(engine).has_table("Nowhere", schema="dbo")
     engine.dispose()
     assert any("SELECT TOP 1 dbo.[Persons]" in sql for sql in database.log)
+
+
+def test_a_stopped_server_cuts_its_connections(text: str, server: TdsServer) -> None:
+    connection = pyodbc.connect(text, timeout=10)
+    server.stop()
+    with pytest.raises(pyodbc.Error):
+        connection.execute("SELECT 1")
 
 
 def test_the_database_as_a_simulator_writes_it(database: Database) -> None:

@@ -37,13 +37,13 @@ class TypeResolver:
             exp.Anonymous: self._function,
         }
 
-    def outputs(self, query: exp.Expr, known: Mapping[str, Columns] | None = None) -> list[Output]:
+    def outputs(self, query: exp.Expr, known: Mapping[str, list[Output]] | None = None) -> list[Output]:
         """The columns of a query: name (empty where T-SQL gives none) and type."""
         query = query.unnest() if isinstance(query, exp.Subquery) else query
         ctes = dict(known or {})
         common = query.args.get("with_")
         for cte in common.expressions if common else []:
-            ctes[cte.alias_or_name.lower()] = _by_name(self.outputs(cte.this, ctes))
+            ctes[cte.alias_or_name.lower()] = self.outputs(cte.this, ctes)
         if isinstance(query, exp.SetOperation):
             return self.outputs(query.this, ctes)
         scope = self._scope(query, ctes)
@@ -64,22 +64,22 @@ class TypeResolver:
         joins = query.args.get("joins") or []
         return ([start.this] if start else []) + [join.this for join in joins]
 
-    def _of_source(self, source: exp.Expr, ctes: Mapping[str, Columns]) -> list[Output]:
+    def _of_source(self, source: exp.Expr, ctes: Mapping[str, list[Output]]) -> list[Output]:
         if isinstance(source, exp.Subquery):
             return self.outputs(source, ctes)
         name = source.name.lower()
         if name in ctes:
-            return list(ctes[name].items())
+            return ctes[name]
         return list(self._tables.get(name, {}).items())
 
-    def _scope(self, query: exp.Expr, ctes: Mapping[str, Columns]) -> dict[str, Columns]:
+    def _scope(self, query: exp.Expr, ctes: Mapping[str, list[Output]]) -> dict[str, Columns]:
         # A scalar subquery may look at these, too: `ctes` carries nothing of them, its own sources come first.
         return {
             source.alias_or_name.lower(): _by_name(self._of_source(source, ctes))
             for source in self._sources(query)
         }
 
-    def _star(self, query: exp.Expr, ctes: Mapping[str, Columns], table: str) -> list[Output]:
+    def _star(self, query: exp.Expr, ctes: Mapping[str, list[Output]], table: str) -> list[Output]:
         return [
             output
             for source in self._sources(query)

@@ -191,8 +191,21 @@ class _Listener(socketserver.ThreadingTCPServer):
     def __init__(self, owner: "TdsServer", port: int) -> None:
         self.owner = owner
         self._number = 50
+        self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._open.append(request)
+        super().process_request(request, client_address)
+
+    def hang_up(self) -> None:
+        """Cuts every connection: a driver must not wait for a server that is gone."""
+        with self._lock:
+            for request in self._open:
+                with contextlib.suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
 
     def next_number(self) -> int:
         with self._lock:
@@ -229,10 +242,11 @@ class TdsServer:
         return self.port
 
     def stop(self) -> None:
-        """Stops listening; connections that are open end when their clients do."""
+        """Stops listening and cuts the connections that are still open."""
         if self._listener is not None:
             self._listener.shutdown()
             self._listener.server_close()
+            self._listener.hang_up()
             self._listener = None
 
     def hang(self, seconds: float, requests: int = 1) -> None:

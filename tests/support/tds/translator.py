@@ -2,7 +2,7 @@
 
 What a session knows (its clock, its number, its rights) becomes a parameter ``$s_...``, so that one translation serves
 every session. DuckDB is not SQL Server: trailing blanks count in comparisons and in LEN, DATEPART(weekday) starts
-elsewhere, there is no CHOOSE, FOR XML, WITH TIES or temporary table. Keep tested SQL plain.
+elsewhere, '20240131' is no date, there is no CHOOSE, FOR XML, WITH TIES or temporary table. Keep tested SQL plain.
 """
 
 import logging
@@ -233,6 +233,8 @@ class Translator:
             return text if style.name == "1" else exp.Substring(this=text, start=exp.convert(3))
         if style is None:
             return self._cast(exp.Cast(this=value, to=target))
+        if target.is_type(*exp.DataType.TEXT_TYPES) and target.expressions:
+            return exp.Left(this=node.copy(), expression=target.expressions[0].this.copy())
         return node
 
     def _add(self, node: exp.Expr) -> exp.Expr:

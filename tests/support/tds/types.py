@@ -25,6 +25,8 @@ MAX_BINARY = 8000
 TEXT_TYPES = frozenset({"nvarchar", "nchar", "varchar", "char", "ntext", "text", "sysname"})
 BINARY_TYPES = frozenset({"binary", "varbinary", "rowversion", "timestamp", "image"})
 
+_ALIASES = {"integer": "int", "dec": "decimal", "double precision": "float"}
+
 Encoder = Callable[[Any], bytes]
 
 
@@ -39,7 +41,10 @@ class WireType:
 def parse_type(declared: str) -> tuple[str, tuple[int, ...]]:
     """Splits ``decimal(18, 10)`` into its name and its numbers; ``max`` is -1."""
     name, _, rest = declared.strip().lower().partition("(")
-    return name.strip(), tuple(-1 if part == "max" else int(part) for part in re.findall(r"max|\d+", rest))
+    name = name.strip()
+    return _ALIASES.get(name, name), tuple(
+        -1 if part == "max" else int(part) for part in re.findall(r"max|\d+", rest)
+    )
 
 
 _DUCK = {
