@@ -45,7 +45,12 @@ class Running:
     def ask(self, path: str, body: dict[str, Any]) -> Any:
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.post(f"{self.place['api']}/{path}", json=body, timeout=30)
+            # Prefect answers 503 while its SQLite file is locked, and its own client asks again too.
+            for _ in range(20):
+                answer = session.post(f"{self.place['api']}/{path}", json=body, timeout=30)
+                if answer.status_code != 503:
+                    break
+                time.sleep(0.5)
         answer.raise_for_status()
         return answer.json()
 
