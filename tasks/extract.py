@@ -34,9 +34,13 @@ def read_changes(space: Workspace) -> None:
     with database_errors(space.connection):
         space.changes, space.full = _changed(space)
         patient_ids, appointment_ids = _with_due(space, space.changes)
+        known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+        if not space.full and patient_ids - known:
+            # A patient who was kept back comes with all appointments: those have not changed since.
+            window = Window(space.launch.start, space.launch.end)
+            appointment_ids |= space.reader.appointments_of(patient_ids - known, window)
         space.appointments = _concat(Entity.APPOINTMENT, space.reader.appointments(appointment_ids))
         owners = space.appointments["patient_id"].dropna().astype("int64")
-        known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
         patient_ids |= {int(key) for key in owners} - known
         wanted = None if space.full and len(patient_ids) > space.settings.database_page_size else patient_ids
         space.patients = _concat(Entity.PATIENT, space.reader.patients(wanted))

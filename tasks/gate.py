@@ -94,8 +94,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
         account, mapping, pipelines, contact_fields = _account(client, ledger, int(str(known["account_id"])))
         launch = _launch(ledger, record.clinic_uid, reader.now().date, keep=not dry_run)
     except BaseException:
-        for close in reversed(opened):
-            close()
+        _close(opened)
         raise
     return open_workspace(
         Workspace(
@@ -110,7 +109,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             mode=mode,
             dry_run=dry_run,
             guard=lease,
-            release=lambda: [close() for close in reversed(opened)] and None,
+            release=lambda: _close(opened),
             launch=launch,
             account=account,
             mapping=mapping,
@@ -119,6 +118,11 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             warnings=[*reader.catalogue.warnings, *client.warnings],
         )
     )
+
+
+def _close(opened: list[Callable[[], None]]) -> None:
+    for close in reversed(opened):
+        close()
 
 
 def _account(

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.amocrm import contacts, leads
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
+from tasks.frames import Entity
 from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse
@@ -25,6 +26,8 @@ LETTERS = {Kind.CONTACT: "P", Kind.LEAD: "A", Kind.LINK: "A", Kind.NOTE: "A"}
 #: Above so many new patients all contacts are read once, in pages: fewer requests than a search for each.
 SEARCH_LIMIT = 20
 RECENT_SECONDS = 15 * 60
+#: Reason of an appointment whose patient is kept back.
+PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
 
 
@@ -41,7 +44,7 @@ def build_plan(space: Workspace) -> None:
     space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
     rows = _adopt(space, rows)
-    rows = _leave_waiting(space, rows)
+    rows = _keep_back(space, rows)
     rows += _vanished(space)
     rows += plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
     space.plan = rows + _missing_links(space, rows)
@@ -137,12 +140,13 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
     matches: dict[int, Match] = {}
     for key in sorted(new):
         match = index.find(mark(space, Kind.CONTACT, key), table.texts(key))
-        if match.amo_id is not None:
-            owner = space.ledger.owner_of(account_id, Kind.CONTACT, match.amo_id)
+        amo_id = match.amo_id
+        if amo_id is not None:
+            owner = space.ledger.owner_of(account_id, Kind.CONTACT, amo_id)
             if owner is not None and owner != (space.uid, key):
                 match = Match()  # another patient's already: this one is somebody else
             else:
-                index.taken(match.amo_id)
+                index.taken(amo_id)
         matches[key] = match
     return matches
 
@@ -216,21 +220,31 @@ def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]
     return known
 
 
-def _leave_waiting(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Leave out deals that already wait for a patient who is still kept back: no tick plans them again."""
-    coming = {row.source_id for row in rows if row.kind is Kind.CONTACT}
-    coming |= set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
-    waiting = space.ledger.open_keys(space.uid).get(Kind.LEAD, frozenset())
-    return [
-        row
+def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Leave out new deals of a patient who is kept back, and list them with that reason.
+
+    They come by themselves when the patient does. Deals of a patient whose contact may have been written
+    without an answer are planned and wait instead.
+    """
+    expected = _coming(space, rows) | set(space.unknown.get(Kind.CONTACT, frozenset()))
+    back = [
+        row.source_id
         for row in rows
-        if not (
-            row.kind is Kind.LEAD
-            and row.action is Action.CREATE
-            and row.source_id in waiting
-            and space.owners.get(row.source_id) not in coming
-        )
+        if row.kind is Kind.LEAD
+        and row.action is Action.CREATE
+        and space.owners.get(row.source_id) not in expected
     ]
+    if back and not space.dry_run:
+        listed = [Reject(Entity.APPOINTMENT.value, key, PATIENT_BACK, "patient_id") for key in back]
+        space.ledger.add_rejects(space.uid, listed)
+    left_out = set(back)
+    return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in left_out]
+
+
+def _coming(space: Workspace, rows: Iterable[PlanRow]) -> set[int]:
+    """Return patients who have a contact, or get one in this run."""
+    known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+    return known | {row.source_id for row in rows if row.kind is Kind.CONTACT}
 
 
 def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
@@ -248,11 +262,10 @@ def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
 def _settle_waiting(space: Workspace) -> None:
     """Forget what waited and needs nothing any more, so that the next tick does not fetch it again.
 
-    What stays: rows whose fate in amoCRM is still unknown, and deals of a patient who is kept back.
+    What stays: rows whose fate in amoCRM is still unknown, and deals of a patient of that kind.
     """
     planned = {(row.kind, row.source_id) for row in space.plan}
-    contacts_known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
-    coming = contacts_known | {key for kind, key in planned if kind is Kind.CONTACT}
+    unsettled = space.unknown.get(Kind.CONTACT, frozenset())
     for kind, keys in space.ledger.open_keys(space.uid).items():
         unknown = space.unknown.get(Kind.LEAD if kind in {Kind.LINK, Kind.NOTE} else kind, frozenset())
         stale = {
@@ -260,7 +273,7 @@ def _settle_waiting(space: Workspace) -> None:
             for key in keys
             if (kind, key) not in planned
             and key not in unknown
-            and not (kind is not Kind.CONTACT and key in space.owners and space.owners[key] not in coming)
+            and not (kind is not Kind.CONTACT and space.owners.get(key) in unsettled)
         }
         if stale:
             space.ledger.drop_waiting(space.uid, kind, stale)

@@ -33,9 +33,6 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
     Raises:
         GuardError: When a rule about the table as a whole failed, or could not be evaluated.
     """
-    # The import costs seconds and 250 MB; a health check or a refused run must not pay for it.
-    from expectations.gate import validate as validate_frame  # noqa: PLC0415
-
     counts: dict[str, int] = {}
     now = space.reader.now()
     known = space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist()
@@ -45,6 +42,9 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
         frame = space.patients if entity is Entity.PATIENT else space.appointments
         if frame.empty:
             continue
+        # The import costs seconds and 250 MB; a tick without changes must not pay for it.
+        from expectations.gate import validate as validate_frame  # noqa: PLC0415
+
         chosen: Mapping[str, Collection[int]] | None = references if entity is Entity.APPOINTMENT else None
         verdict = validate_frame(frame, entity, references=chosen, now=now)
         if verdict.stop:

@@ -71,9 +71,9 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
 def _described(**parts: object) -> IdentConnection:
     """Return the connection that the options describe."""
     from pydantic import ValidationError
-    from tasks.ident.connection import IdentConnection
 
     from tasks.errors import ConfigurationError
+    from tasks.ident.connection import IdentConnection
 
     if parts["driver"] == "sqlite":
         parts["database"] = str(Path(str(parts["database"])).resolve())

@@ -91,9 +91,8 @@ def read_crm(base_url: str, token: str) -> Crm:
         number = 1
         while True:
             time.sleep(PAUSE)
-            answer = session.get(
-                f"{base_url}/api/v4/{path}", params={"limit": PAGE, "page": number, **params}, timeout=60
-            )
+            query: dict[str, Any] = {"limit": PAGE, "page": number, **params}
+            answer = session.get(f"{base_url}/api/v4/{path}", params=query, timeout=60)
             answer.raise_for_status()
             if answer.status_code == requests.codes.no_content:
                 return

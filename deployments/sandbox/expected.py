@@ -6,6 +6,7 @@ nothing from ``flows`` or ``tasks``, so that a mistake there cannot hide here.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -280,7 +281,7 @@ class _Source:
             "IDENT: Комментарий к приёму": _text(row["Comment"]),
             "IDENT: Источник записи": self._names["AppointmentSources"].get(row["ID_AppointmentSources"]),
             "IDENT: Вид приёма": "Первичный" if primary else "Повторный",
-            "IDENT: Запись создана": self._epoch(row["ReceptionAdded"] or row["DateTimeAdded"]),
+            "IDENT: Запись создана": self._epoch(_moment(row["ReceptionAdded"]) or row["DateTimeAdded"]),
         }
 
     def _money(self, reception: int) -> tuple[Decimal | None, Decimal | None, Decimal | None, str | None]:
@@ -383,10 +384,11 @@ def _phone(value: object) -> str | None:
     text = _text(value)
     if text is None or text.casefold() in {"-", "нет"}:
         return None
-    try:
-        number = phonenumbers.parse(text, "RU")
-    except phonenumbers.NumberParseException:
-        return ""
-    if not phonenumbers.is_possible_number(number) or not phonenumbers.is_valid_number(number):
-        return ""
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    for part in (text, *re.split(r"[,;/\n]", text)):
+        try:
+            number = phonenumbers.parse(part, "RU")
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number):
+            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return ""

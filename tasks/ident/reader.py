@@ -298,6 +298,12 @@ class IdentReader:
             known |= frontier
         return self.existing(Entity.APPOINTMENT, known)
 
+    def appointments_of(self, patients: Collection[int], window: Window) -> frozenset[int]:
+        """Return the appointments of patients whose chains have a row in the window."""
+        query = sa.select(RECEPTIONS.c.ID).where(window.condition)
+        found = {row[0] for row in self._access.fetch_in(query, RECEPTIONS.c.ID_Patients, patients)}
+        return self.chain(found) if found else frozenset()
+
     def _pairs(self) -> Iterator[tuple[int, int]]:
         if self.catalogue.has("Receptions", "ID_ReceptionsTransferFrom"):
             source = RECEPTIONS.c.ID_ReceptionsTransferFrom

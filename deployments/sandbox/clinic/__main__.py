@@ -6,6 +6,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -23,6 +24,14 @@ class _Span(StrEnum):
     DAY = "day"
 
 
+_Zone = Annotated[str, typer.Option(help="Zone of the clinic.")]
+
+
+def _local_now(timezone: str) -> datetime:
+    """Return the clinic's wall time: a database knows no zone."""
+    return datetime.now(tz=ZoneInfo(timezone)).replace(tzinfo=None)
+
+
 @app.command("generate")
 def generate_command(
     file: Annotated[Path, typer.Argument(help="The new SQLite file.")],
@@ -32,9 +41,10 @@ def generate_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same clinic.")] = 7,
     today: Annotated[str | None, typer.Option(help="The clinic's present day, YYYY-MM-DD.")] = None,
+    timezone: _Zone = "Europe/Moscow",
 ) -> None:
     """Make a clinic and write it to a file."""
-    day = date.fromisoformat(today) if today else datetime.now().date()  # noqa: DTZ005 - the clinic's local day
+    day = date.fromisoformat(today) if today else _local_now(timezone).date()
     spec = ClinicSpec(appointments=appointments, patients=patients, seed=seed, today=day)
     cases: dict[str, list[int]] = {}
     try:
@@ -55,9 +65,10 @@ def simulate_command(
     now: Annotated[
         str | None, typer.Option(help="The clinic's present moment, ISO, without an offset.")
     ] = None,
+    timezone: _Zone = "Europe/Moscow",
 ) -> None:
     """Play an hour or a day of work and print the changes as JSON."""
-    moment = datetime.fromisoformat(now) if now else datetime.now()  # noqa: DTZ005 - the clinic's local time
+    moment = datetime.fromisoformat(now) if now else _local_now(timezone)
     try:
         store = SqliteStore(file)
         try:
