@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
 from tasks.errors import UnexpectedAnswerError
@@ -29,7 +31,7 @@ def read_account(client: AmoClient) -> Account:
         )
     except (KeyError, TypeError, ValueError):
         raise UnexpectedAnswerError(
-            problem="This address answers, but not as an amoCRM account.",
+            problem=f"{client.base_url} answers, but not as an amoCRM account.",
             remedy="Check the account's address: https://NAME.amocrm.ru",
         ) from None
 
@@ -37,11 +39,16 @@ def read_account(client: AmoClient) -> Account:
 def read_users(client: AmoClient) -> list[User]:
     """Read the account's users."""
     return [
-        User(
-            id=int(row["id"]),
-            name=str(row["name"]),
-            is_active=bool(row.get("rights", {}).get("is_active")),
-            is_admin=bool(row.get("rights", {}).get("is_admin")),
-        )
+        entities.parsed(row, _user, "GET users")
         for row in entities.rows(client, "users", "users", {"limit": entities.PAGE})
     ]
+
+
+def _user(row: dict[str, Any]) -> User:
+    rights = row.get("rights") or {}
+    return User(
+        id=int(row["id"]),
+        name=str(row["name"]),
+        is_active=bool(rights.get("is_active")),
+        is_admin=bool(rights.get("is_admin")),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import random
 import threading
@@ -140,7 +139,9 @@ class AmoClient:
     ) -> Json | None:
         method = Method.CREATING if verb == "POST" and not repeatable else Method.REPEATABLE
         began = self._clock()
-        for tries in itertools.count(1):
+        tries = 0
+        while True:
+            tries += 1
             answer = self._exchange(verb, path, params, body)
             rule = judge(answer.happened, answer.body, method)
             if rule.verdict is Verdict.OK:
@@ -158,7 +159,6 @@ class AmoClient:
                 raise error
             if not limited:
                 self._sleep(pause)
-        raise AssertionError  # pragma: no cover - itertools.count() does not end
 
     def _impatient(self, rule: Rule, tries: int, seconds: float) -> bool:
         if rule.doubtful and not self._proven and (tries >= FIRST_TRIES or seconds > FIRST_SECONDS):
@@ -193,9 +193,8 @@ class AmoClient:
             "%s %s: %s, X-Request-Id %s, %.0f ms",
             verb, path, answer.happened, answer.request_id, milliseconds,
         )  # fmt: skip
-        self._proven = (
-            self._proven or answer.body is Body.JSON or answer.happened == requests.codes.no_content
-        )
+        if answer.body is Body.JSON or answer.happened == requests.codes.no_content:
+            self._proven = True
         return answer
 
     def _session(self) -> requests.Session:

@@ -43,27 +43,21 @@ def read_contacts(client: AmoClient, ids: Collection[int]) -> dict[int, RemoteCo
     return entities.read_by_ids(client, KEY, ids, _parse, {})
 
 
-def iterate_contacts(client: AmoClient) -> Iterator[RemoteContact]:
-    """Read all contacts, newest first, so that one created meanwhile shifts nobody out of sight."""
-    seen: set[int] = set()
-    params = {"limit": client.page_size, "order[id]": "desc"}
-    for row in entities.rows(client, KEY, KEY, params):
-        contact = _parse(row)
-        if contact.id not in seen:
-            seen.add(contact.id)
-            yield contact
+def iterate_contacts(client: AmoClient, *, newest_first: bool = False) -> Iterator[RemoteContact]:
+    """Read all contacts, each once."""
+    return entities.read_all(client, KEY, _parse, {}, newest_first=newest_first)
 
 
 def latest_contacts_down_to(client: AmoClient, amo_id: int) -> Iterator[RemoteContact]:
     """Read contacts by descending id until one is not above ``amo_id``."""
-    return entities.newest_down_to(client, KEY, amo_id, client.page_size, _parse, {})
+    return entities.newest_down_to(client, KEY, amo_id, _parse, {})
 
 
 def recently_updated_contacts(client: AmoClient, since: int) -> Iterator[RemoteContact]:
     """Read contacts updated since an epoch second."""
     params = {"limit": client.page_size, "filter[updated_at][from]": since, "order[updated_at]": "desc"}
     for row in entities.rows(client, KEY, KEY, params):
-        contact = _parse(row)
+        contact = entities.parsed(row, _parse, f"GET {KEY}")
         if contact.updated_at < since:
             return  # the filter was ignored; the order shows where to stop
         yield contact
@@ -71,9 +65,8 @@ def recently_updated_contacts(client: AmoClient, since: int) -> Iterator[RemoteC
 
 def search_contacts(client: AmoClient, query: str) -> Iterator[RemoteContact]:
     """Read what amoCRM's search finds; it may be strangers, and what is seconds old may be missing."""
-    return (
-        _parse(row) for row in entities.rows(client, KEY, KEY, {"limit": client.page_size, "query": query})
-    )
+    params = {"limit": client.page_size, "query": query}
+    return (entities.parsed(row, _parse, f"GET {KEY}") for row in entities.rows(client, KEY, KEY, params))
 
 
 def highest_contact_id(client: AmoClient) -> int:
@@ -93,13 +86,8 @@ def update_contacts(client: AmoClient, payloads: Sequence[dict[str, Any]]) -> fr
 
 def leads_by_contact(client: AmoClient, ids: Collection[int]) -> dict[int, list[int]]:
     """Return the ids of each contact's deals."""
-    found: dict[int, list[int]] = {}
-    ordered = sorted(set(ids))
-    for start in range(0, len(ordered), entities.IDS_PER_READ):
-        asked = ordered[start : start + entities.IDS_PER_READ]
-        params = {"limit": entities.PAGE, "filter[id][]": asked, "with": "leads"}
-        for row in entities.rows(client, KEY, KEY, params):
-            if row["id"] in asked:
-                leads = (row.get("_embedded") or {}).get("leads") or ()
-                found[int(row["id"])] = [int(lead["id"]) for lead in leads]
-    return found
+    return entities.read_by_ids(client, KEY, ids, _lead_ids, {"with": "leads"})
+
+
+def _lead_ids(row: dict[str, Any]) -> list[int]:
+    return [int(lead["id"]) for lead in (row.get("_embedded") or {}).get("leads") or ()]

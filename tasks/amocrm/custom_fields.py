@@ -16,16 +16,22 @@ KEY = "custom_fields"
 
 def read_custom_fields(client: AmoClient, entity: str) -> list[CustomField]:
     """Read all custom fields of ``contacts`` or ``leads``."""
-    return [_field(row) for row in entities.rows(client, f"{entity}/{KEY}", KEY, {"limit": entities.PAGE})]
+    path = f"{entity}/{KEY}"
+    return [
+        entities.parsed(row, _field, f"GET {path}")
+        for row in entities.rows(client, path, KEY, {"limit": entities.PAGE})
+    ]
 
 
 def create_custom_fields(
     client: AmoClient, entity: str, definitions: Sequence[dict[str, Any]]
 ) -> list[CustomField]:
     """Create custom fields; read back, because only a read shows the ids of a select's options."""
-    codes = {str(definition["code"]) for definition in definitions}
-    client.post(f"{entity}/{KEY}", list(definitions))
-    return [field for field in read_custom_fields(client, entity) if field.code in codes]
+    if not definitions:
+        return []
+    answer = client.post(f"{entity}/{KEY}", list(definitions))
+    ids = {row["id"] for row in entities.acknowledged(answer, KEY)}
+    return [field for field in read_custom_fields(client, entity) if field.id in ids]
 
 
 def _field(row: dict[str, Any]) -> CustomField:
@@ -33,7 +39,7 @@ def _field(row: dict[str, Any]) -> CustomField:
         id=int(row["id"]),
         name=str(row["name"]),
         type=str(row["type"]),
-        code=row.get("code"),
+        code=row.get("code") or None,
         is_api_only=bool(row.get("is_api_only")),
         sort=int(row.get("sort") or 0),
         enums=tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any, TypeVar
 
 from tasks.amocrm.client import AmoClient
@@ -10,40 +11,82 @@ from tasks.errors import UnexpectedAnswerError
 from tasks.records import FieldValues, RemoteContact, RemoteLead
 
 __all__ = [
+    "acknowledged",
     "create",
+    "embedded",
     "field_values",
     "highest_id",
     "newest_down_to",
     "pages",
+    "parsed",
+    "read_all",
     "read_by_ids",
+    "row_id",
     "rows",
     "tags",
     "update",
 ]
 
 Row = dict[str, Any]
+Record = TypeVar("Record")
 Remote = TypeVar("Remote", RemoteContact, RemoteLead)
 IDS_PER_READ = 50
 PAGE = 250
+STRANGE = "Check the account's address; if it is right, ask amoCRM's support."
+AGAIN = "Nothing was changed. Try again later; if it lasts, ask amoCRM's support."
+
+
+def embedded(answer: Row | None, key: str, request: str) -> list[Row]:
+    """Return the rows of a list; none when nothing came (204).
+
+    Raises:
+        UnexpectedAnswerError: When the answer is no such list.
+    """
+    if answer is None:
+        return []
+    holder = answer.get("_embedded")
+    found = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise UnexpectedAnswerError(problem=f"The answer to {request} has no list of {key}.", remedy=STRANGE)
+    return found
+
+
+def parsed(row: Row, parse: Callable[[Row], Record], request: str) -> Record:
+    """Read a row.
+
+    Raises:
+        UnexpectedAnswerError: When it does not have the shape that the API describes.
+    """
+    try:
+        return parse(row)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # What it holds may be a person's: only where it came from is told.
+        raise UnexpectedAnswerError(
+            problem=f"A row of the answer to {request} has an unknown shape.", remedy=STRANGE
+        ) from None
 
 
 def pages(client: AmoClient, path: str, key: str, params: Mapping[str, Any]) -> Iterator[list[Row]]:
-    """Read all pages of a list: until nothing comes, or no next page is named."""
-    number = 1
-    while True:
+    """Read all pages of a list: until nothing comes, or no next page is named.
+
+    Raises:
+        UnexpectedAnswerError: When the page number is ignored, which would never end.
+    """
+    before: list[Row] | None = None
+    for number in count(1):
         answer = client.get(path, {**params, "page": number})
-        if answer is None:
+        found = embedded(answer, key, f"GET {path}")
+        if not found:
             return
-        found = answer.get("_embedded", {}).get(key)
-        if not isinstance(found, list):
+        if found == before:
             raise UnexpectedAnswerError(
-                problem=f"The answer to GET {path} has no list of {key}.",
-                remedy="Check the account's address; if it is right, ask amoCRM's support.",
+                problem=f"amoCRM ignored the page number of {path}.", remedy=AGAIN, code="page_ignored"
             )
         yield found
-        if "next" not in (answer.get("_links") or {}):
+        before = found
+        links = (answer or {}).get("_links")
+        if not isinstance(links, dict) or not links.get("next"):
             return
-        number += 1
 
 
 def rows(client: AmoClient, path: str, key: str, params: Mapping[str, Any]) -> Iterator[Row]:
@@ -52,29 +95,51 @@ def rows(client: AmoClient, path: str, key: str, params: Mapping[str, Any]) -> I
         yield from page
 
 
+def read_all(
+    client: AmoClient,
+    key: str,
+    parse: Callable[[Row], Remote],
+    params: Mapping[str, Any],
+    *,
+    newest_first: bool,
+) -> Iterator[Remote]:
+    """Read all entities, each once.
+
+    By ascending id, what is created meanwhile comes last and shifts nobody; by descending id, it pushes rows
+    to the next page, where they are met a second time.
+    """
+    seen: set[int] = set()
+    order = {"limit": client.page_size, "order[id]": "desc" if newest_first else "asc"}
+    for row in rows(client, key, key, {**params, **order}):
+        entity = parsed(row, parse, f"GET {key}")
+        if entity.id not in seen:
+            seen.add(entity.id)
+            yield entity
+
+
 def read_by_ids(
     client: AmoClient,
     key: str,
     ids: Collection[int],
-    parse: Callable[[Row], Remote],
+    parse: Callable[[Row], Record],
     params: Mapping[str, Any],
-) -> dict[int, Remote]:
+) -> dict[int, Record]:
     """Read entities by id; what does not exist is absent.
 
     Raises:
         UnexpectedAnswerError: When the filter was ignored: amoCRM answered only strangers.
     """
-    found: dict[int, Remote] = {}
+    found: dict[int, Record] = {}
     ordered = sorted(set(ids))
     for start in range(0, len(ordered), IDS_PER_READ):
         asked = ordered[start : start + IDS_PER_READ]
         answer = client.get(key, {**params, "limit": PAGE, "filter[id][]": asked})
-        received = [] if answer is None else answer["_embedded"][key]
-        mine = {row["id"]: parse(row) for row in received if row["id"] in asked}
+        received = embedded(answer, key, f"GET {key}")
+        mine = {row["id"]: parsed(row, parse, f"GET {key}") for row in received if row.get("id") in asked}
         if received and not mine:
             raise UnexpectedAnswerError(
                 problem=f"amoCRM ignored the filter by id and answered other {key}.",
-                remedy="Nothing was changed. Try again later; if it lasts, ask amoCRM's support.",
+                remedy=AGAIN,
                 code="filter_ignored",
             )
         found |= mine
@@ -82,53 +147,75 @@ def read_by_ids(
 
 
 def newest_down_to(
-    client: AmoClient,
-    key: str,
-    amo_id: int,
-    page_size: int,
-    parse: Callable[[Row], Remote],
-    params: Mapping[str, Any],
+    client: AmoClient, key: str, amo_id: int, parse: Callable[[Row], Remote], params: Mapping[str, Any]
 ) -> Iterator[Remote]:
     """Read entities by descending id until one is not above ``amo_id``.
 
     Raises:
         UnexpectedAnswerError: When ids do not descend: then this reading proves nothing.
     """
+    seen: set[int] = set()
     last: int | None = None
-    for row in rows(client, key, key, {**params, "limit": page_size, "order[id]": "desc"}):
-        number = int(row["id"])
-        if last is not None and number > last:
-            raise UnexpectedAnswerError(
-                problem=f"amoCRM ignored the order of {key} by id.",
-                remedy="Nothing was changed. Try again later; if it lasts, ask amoCRM's support.",
-                code="order_ignored",
-            )
-        if last == number:
-            continue  # a new entity pushed this one to the next page
-        last = number
-        if number <= amo_id:
+    order = {"limit": client.page_size, "order[id]": "desc"}
+    for page in pages(client, key, key, {**params, **order}):
+        found = [parsed(row, parse, f"GET {key}") for row in page]
+        # What was met before was pushed here by entities created meanwhile.
+        new = [entity for entity in found if entity.id not in seen]
+        # The whole page is judged first: in ascending order the very first row would end the reading.
+        for entity in new:
+            if last is not None and entity.id > last:
+                raise UnexpectedAnswerError(
+                    problem=f"amoCRM ignored the order of {key} by id.", remedy=AGAIN, code="order_ignored"
+                )
+            last = entity.id
+            seen.add(entity.id)
+        yield from (entity for entity in new if entity.id > amo_id)
+        if last is not None and last <= amo_id:
             return
-        yield parse(row)
 
 
 def highest_id(client: AmoClient, key: str) -> int:
     """Return the highest id there is, 0 when there is none."""
     answer = client.get(key, {"limit": 1, "order[id]": "desc"})
-    found = [] if answer is None else answer["_embedded"][key]
-    return max((int(row["id"]) for row in found), default=0)
+    found = embedded(answer, key, f"GET {key}")
+    return max((parsed(row, row_id, f"GET {key}") for row in found), default=0)
+
+
+def row_id(row: Row) -> int:
+    """Return the id of a row."""
+    return int(row["id"])
 
 
 def create(client: AmoClient, key: str, payloads: Sequence[Row]) -> dict[str, int]:
-    """Create entities; answers ids by ``request_id``, never by order."""
-    answer = client.post(key, list(payloads))
-    created = (answer or {}).get("_embedded", {}).get(key) or ()
-    return {str(row["request_id"]): int(row["id"]) for row in created if "request_id" in row}
+    """Create entities; answers ids by ``request_id``, never by order.
+
+    A request id that amoCRM does not name is absent: whether it was created is unknown then, so an answer of
+    a strange shape is no error here.
+    """
+    if not payloads:
+        return {}
+    sent = {str(payload["request_id"]) for payload in payloads if "request_id" in payload}
+    created = acknowledged(client.post(key, list(payloads)), key)
+    return {str(row["request_id"]): row["id"] for row in created if str(row.get("request_id")) in sent}
 
 
 def update(client: AmoClient, key: str, payloads: Sequence[Row]) -> frozenset[int]:
     """Update entities; answers the ids that amoCRM acknowledged."""
-    answer = client.patch(key, list(payloads))
-    return frozenset(int(row["id"]) for row in (answer or {}).get("_embedded", {}).get(key) or ())
+    if not payloads:
+        return frozenset()
+    sent = {payload.get("id") for payload in payloads}
+    return frozenset(
+        row["id"] for row in acknowledged(client.patch(key, list(payloads)), key) if row["id"] in sent
+    )
+
+
+def acknowledged(answer: Row | None, key: str) -> list[Row]:
+    """Return the rows of an answer to a write that name an id."""
+    holder = (answer or {}).get("_embedded")
+    found = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(found, list):
+        return []
+    return [row for row in found if isinstance(row, dict) and isinstance(row.get("id"), int)]
 
 
 def field_values(row: Row) -> FieldValues:

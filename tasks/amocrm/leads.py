@@ -47,19 +47,14 @@ def read_leads(client: AmoClient, ids: Collection[int]) -> dict[int, RemoteLead]
     return entities.read_by_ids(client, KEY, ids, _parse, WITH)
 
 
-def iterate_leads(client: AmoClient) -> Iterator[RemoteLead]:
-    """Read all deals, newest first."""
-    seen: set[int] = set()
-    for row in entities.rows(client, KEY, KEY, {**WITH, "limit": client.page_size, "order[id]": "desc"}):
-        lead = _parse(row)
-        if lead.id not in seen:
-            seen.add(lead.id)
-            yield lead
+def iterate_leads(client: AmoClient, *, newest_first: bool = False) -> Iterator[RemoteLead]:
+    """Read all deals, each once."""
+    return entities.read_all(client, KEY, _parse, WITH, newest_first=newest_first)
 
 
 def latest_leads_down_to(client: AmoClient, amo_id: int) -> Iterator[RemoteLead]:
     """Read deals by descending id until one is not above ``amo_id``."""
-    return entities.newest_down_to(client, KEY, amo_id, client.page_size, _parse, WITH)
+    return entities.newest_down_to(client, KEY, amo_id, _parse, WITH)
 
 
 def leads_of_contacts(client: AmoClient, contact_ids: Collection[int]) -> dict[int, list[RemoteLead]]:

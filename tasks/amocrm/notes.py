@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
@@ -12,9 +13,10 @@ __all__ = ["add_notes", "read_notes"]
 
 def read_notes(client: AmoClient, lead_id: int) -> list[tuple[int, str]]:
     """Return id and text of a deal's plain notes."""
+    path = f"leads/{lead_id}/notes"
     return [
-        (int(row["id"]), str((row.get("params") or {}).get("text") or ""))
-        for row in entities.rows(client, f"leads/{lead_id}/notes", "notes", {"limit": entities.PAGE})
+        entities.parsed(row, _note, f"GET {path}")
+        for row in entities.rows(client, path, "notes", {"limit": entities.PAGE})
         if row.get("note_type") == "common"
     ]
 
@@ -23,4 +25,8 @@ def add_notes(client: AmoClient, notes: Sequence[tuple[int, str]]) -> list[int]:
     """Write notes: (deal, text); answers their ids."""
     body = [{"entity_id": lead, "note_type": "common", "params": {"text": text}} for lead, text in notes]
     answer = client.post("leads/notes", body)
-    return [int(row["id"]) for row in (answer or {}).get("_embedded", {}).get("notes") or ()]
+    return [row["id"] for row in entities.acknowledged(answer, "notes")]
+
+
+def _note(row: dict[str, Any]) -> tuple[int, str]:
+    return int(row["id"]), str((row.get("params") or {}).get("text") or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
 from tasks.errors import UnexpectedAnswerError
 from tasks.records import Pipeline, Stage
@@ -18,9 +19,9 @@ WON, LOST = 142, 143
 
 def read_pipelines(client: AmoClient) -> list[Pipeline]:
     """Read all pipelines, archived ones too; the list has no pages."""
-    answer = client.get(PATH)
-    found = [] if answer is None else answer["_embedded"]["pipelines"]
-    return [_pipeline(row) for row in found]
+    request = f"GET {PATH}"
+    found = entities.embedded(client.get(PATH), "pipelines", request)
+    return [entities.parsed(row, _pipeline, request) for row in found]
 
 
 def create_pipeline(
@@ -50,15 +51,15 @@ def create_pipeline(
         "request_id": "pipeline",
         "_embedded": {"statuses": statuses},
     }
-    client.post(PATH, [body])
-    created = [pipeline for pipeline in read_pipelines(client) if pipeline.name == name]
+    ids = {row["id"] for row in entities.acknowledged(client.post(PATH, [body]), "pipelines")}
+    created = [pipeline for pipeline in read_pipelines(client) if pipeline.id in ids]
     if not created:
         raise UnexpectedAnswerError(
             problem=f"amoCRM accepted the pipeline «{name}» but does not show it.",
             remedy="Run ident-amocrm autoconfigure --yes again; what exists is reused.",
             code="pipeline_not_created",
         )
-    return created[-1]
+    return created[0]
 
 
 def create_stage(client: AmoClient, pipeline_id: int, name: str, sort: int, color: str) -> Stage:
@@ -69,7 +70,7 @@ def create_stage(client: AmoClient, pipeline_id: int, name: str, sort: int, colo
     """
     body = [{"name": name, "sort": sort, "color": color, "request_id": "stage"}]
     answer = client.post(f"{PATH}/{pipeline_id}/statuses", body)
-    created = (answer or {}).get("_embedded", {}).get("statuses") or ()
+    created = entities.acknowledged(answer, "statuses")
     if not created:
         raise UnexpectedAnswerError(
             problem=f"amoCRM accepted the stage «{name}» but does not name its id.",

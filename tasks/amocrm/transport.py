@@ -124,7 +124,7 @@ def new_session(token: SecretStr, *, verify: bool | str | None) -> requests.Sess
 def _keep_urls_out_of_logs() -> None:
     """Silence the debug lines of urllib3: they hold whole addresses, and a search is a phone number."""
     logger = logging.getLogger("urllib3.connectionpool")
-    if logger.getEffectiveLevel() < logging.INFO or logger.level == logging.NOTSET:
+    if logger.level < logging.INFO:
         logger.setLevel(logging.INFO)
 
 
