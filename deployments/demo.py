@@ -40,6 +40,7 @@ CLINIC = "demo"
 TIMEZONE = "Europe/Moscow"
 HISTORY_DAYS = 30
 MARKER = ".demo"
+ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 40
 START_SECONDS = 180
 SCHEDULE_SECONDS = 120
@@ -55,7 +56,9 @@ class _Demo:
     @property
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        return {**inherited, "IDENT_AMOCRM_HOME": str(self.home), "PYTHONUNBUFFERED": "1"}
+        # The children run in the demo's folder; from a checkout that is not installed they find us by this.
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return {**inherited, "IDENT_AMOCRM_HOME": str(self.home), "PYTHONPATH": path}
 
     @property
     def token_file(self) -> Path:
@@ -63,7 +66,7 @@ class _Demo:
 
     def command(self, *arguments: str) -> Any:
         """Run a command as an operator would, and return its JSON."""
-        self.console.print(f"[bold]$ ident-amocrm {' '.join(arguments)}[/bold]")
+        self.console.print(f"[bold]$ ident-amocrm {' '.join(arguments)}[/bold]", soft_wrap=True)
         done = subprocess.run(  # noqa: S603 - this interpreter, our own command
             [sys.executable, "-m", "deployments.cli.main", *arguments, "--output", "json"],
             env=self.environment,
@@ -84,7 +87,7 @@ class _Demo:
         """Show a proof as soon as it is known."""
         self.proofs.append(proof)
         mark = "[green]✔ proved[/green]" if proof.holds else "[red]✘ NOT proved[/red]"
-        self.console.print(f"  {mark}: {proof.title} ({proof.detail})")
+        self.console.print(f"  {mark}: {proof.title} ({proof.detail})", soft_wrap=True)
 
 
 def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 300) -> int:
@@ -180,7 +183,7 @@ def _hour(demo: _Demo, witness: Witness, database: Path, before: View, ui: str) 
 def _rescheduled(before: View, witness: Witness) -> frozenset[int]:
     """Return deals that stood in amoCRM with another time than the database has now."""
     start = "IDENT: Начало приёма"
-    now = witness.look().wanted.deals
+    now = witness.expectation().deals
     return frozenset(
         root
         for root, deal in before.wanted.deals.items()

@@ -87,23 +87,26 @@ def read_crm(base_url: str, token: str) -> Crm:
     session.headers["Authorization"] = f"Bearer {token}"
     session.trust_env = False
 
-    def pages(path: str, key: str, **params: str) -> Iterator[dict[str, Any]]:
-        number = 1
+    def get(path: str, **params: Any) -> dict[str, Any] | None:
         while True:
             time.sleep(PAUSE)
-            query: dict[str, Any] = {"limit": PAGE, "page": number, **params}
-            answer = session.get(f"{base_url}/api/v4/{path}", params=query, timeout=60)
-            answer.raise_for_status()
-            if answer.status_code == requests.codes.no_content:
-                return
-            body = answer.json()
+            answer = session.get(f"{base_url}/api/v4/{path}", params=params, timeout=60)
+            if answer.status_code != requests.codes.too_many_requests:
+                break
+            time.sleep(1)
+        answer.raise_for_status()
+        return None if answer.status_code == requests.codes.no_content else dict(answer.json())
+
+    def pages(path: str, key: str, **params: str) -> Iterator[dict[str, Any]]:
+        number = 1
+        while body := get(path, limit=PAGE, page=number, **params):
             yield from body["_embedded"][key]
             if "next" not in body["_links"]:
                 return
             number += 1
 
-    account = session.get(f"{base_url}/api/v4/account?with=datetime_settings", timeout=60).json()
-    pipelines = session.get(f"{base_url}/api/v4/leads/pipelines", timeout=60).json()["_embedded"]["pipelines"]
+    account = get("account", **{"with": "datetime_settings"}) or {}
+    pipelines = (get("leads/pipelines") or {})["_embedded"]["pipelines"]
     fields = [
         *pages("contacts/custom_fields", "custom_fields"),
         *pages("leads/custom_fields", "custom_fields"),

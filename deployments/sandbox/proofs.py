@@ -56,11 +56,15 @@ class Witness:
     frozen: dict[int, bool] = field(default_factory=dict)
     rescheduled: frozenset[int] = frozenset()
 
-    def look(self) -> View:
-        """Read both sides now; first or repeat visit is frozen for every deal seen once."""
-        wanted = expect(
+    def expectation(self) -> Expectation:
+        """Return what amoCRM must hold now."""
+        return expect(
             self.rows, self.timezone, self.from_day, frozen=self.frozen, rescheduled=self.rescheduled
         )
+
+    def look(self) -> View:
+        """Read both sides now; first or repeat visit is frozen for every deal seen once."""
+        wanted = self.expectation()
         self.frozen = {**wanted.primaries, **self.frozen}
         return View(wanted, read_crm(self.base_url, self.token), int(self.writes()))
 
