@@ -31,7 +31,8 @@ def create_custom_fields(
         return []
     answer = client.post(f"{entity}/{KEY}", list(definitions))
     ids = {row["id"] for row in entities.acknowledged(answer, KEY)}
-    return [field for field in read_custom_fields(client, entity) if field.id in ids]
+    codes = {definition["code"] for definition in definitions if definition.get("code")}
+    return [field for field in read_custom_fields(client, entity) if field.id in ids or field.code in codes]
 
 
 def _field(row: dict[str, Any]) -> CustomField:

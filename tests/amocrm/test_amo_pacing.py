@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.amocrm.pacing import FORMAT, Pacer
+
+
+def starts(pacer: Pacer, clock: Any, number: int) -> list[float]:
+    found = []
+    for _ in range(number):
+        pacer.wait()
+        found.append(clock.now)
+    return found
+
+
+def gaps(moments: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(moments)]
+
+
+@pytest.fixture(params=["memory", "file"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    return tmp_path / "pace" if request.param == "file" else None
+
+
+def test_the_first_start_is_free_and_the_others_are_spaced(clock: Any, path: Path | None) -> None:
+    moments = starts(Pacer(5, path, clock=clock, sleep=clock.sleep), clock, 8)
+    assert moments[0] == 1_700_000_000.0
+    assert gaps(moments) == pytest.approx([0.2] * 7, abs=1e-6)
+
+
+def test_idle_time_is_not_saved_up_for_a_burst(clock: Any, path: Path | None) -> None:
+    pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)
+    starts(pacer, clock, 2)
+    clock.now += 3600
+    assert gaps(starts(pacer, clock, 4)) == pytest.approx([0.2] * 3, abs=1e-6)
+
+
+def test_two_pacers_share_one_file(clock: Any, tmp_path: Path) -> None:
+    first = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    second = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    moments = [moment for _ in range(3) for pacer in (first, second) for moment in starts(pacer, clock, 1)]
+    assert gaps(moments) == pytest.approx([0.2] * 5, abs=1e-6)
+
+
+def test_processes_share_one_file(tmp_path: Path) -> None:
+    # Each process records the starts it was given by a clock that stands still: all must differ by a gap.
+    script = (
+        "import sys; from pathlib import Path; from tasks.amocrm.pacing import Pacer\n"
+        "pacer = Pacer(5, Path(sys.argv[1]), clock=lambda: 1.7e9, sleep=lambda s: print(round(s, 3)))\n"
+        "for _ in range(5): pacer.wait()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "pace")]
+    children = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+        )
+        for _ in range(3)
+    ]
+    waited = [float(line) for child in children for line in child.communicate(timeout=60)[0].split()]
+    assert sorted(waited) == pytest.approx([0.2 * number for number in range(1, 15)], abs=2e-3)
+
+
+def test_threads_never_get_the_same_start(clock: Any) -> None:
+    waited: list[float] = []
+    pacer = Pacer(5, clock=lambda: 1.7e9, sleep=waited.append)
+    threads = [threading.Thread(target=starts, args=(pacer, clock, 5)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(waited) == pytest.approx([0.2 * number for number in range(1, 20)], abs=1e-3)
+
+
+def test_a_penalty_holds_everybody_and_does_not_add_up(clock: Any, tmp_path: Path) -> None:
+    first = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    second = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    first.wait()
+    for _ in range(4):
+        first.penalise(10)  # four threads were told 429 at once
+    before = clock.now
+    moments = starts(second, clock, 1) + starts(first, clock, 1)
+    assert [moment - before for moment in moments] == pytest.approx([10, 10.2], abs=1e-6)
+
+
+def test_a_penalty_voids_starts_that_sleepers_had_taken(clock: Any) -> None:
+    penalised = False
+
+    def sleep(seconds: float) -> None:
+        nonlocal penalised
+        clock.sleep(seconds)
+        if not penalised:
+            penalised = True
+            pacer.penalise(10)
+
+    pacer = Pacer(5, clock=clock, sleep=sleep)
+    pacer.wait()
+    pacer.wait()
+    assert clock.now == pytest.approx(1_700_000_000.0 + 0.2 + 10, abs=1e-6)
+
+
+def test_a_penalty_is_at_most_a_minute(clock: Any) -> None:
+    pacer = Pacer(5, clock=clock, sleep=clock.sleep)
+    pacer.penalise(86_400)
+    before = clock.now
+    assert starts(pacer, clock, 1)[0] - before == pytest.approx(60, abs=1e-6)
+
+
+@pytest.mark.parametrize("back", [10.0, 3600.0, 86_400.0 * 365])
+def test_a_clock_set_back_stops_nobody(clock: Any, path: Path | None, back: float) -> None:
+    pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)
+    starts(pacer, clock, 3)
+    pacer.penalise(30)
+    clock.now -= back
+    before = clock.now
+    assert starts(pacer, clock, 1) == [before]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"torn",
+        FORMAT.pack(1_700_000_000.0, 9e9, 0.0),
+        FORMAT.pack(1_700_000_000.0, 0.0, 9e9),
+        FORMAT.pack(9e9, 9e9, 9e9),
+        FORMAT.pack(float("nan"), float("nan"), float("nan")),
+    ],
+)
+def test_a_broken_file_stops_nobody(clock: Any, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pace").write_bytes(content)
+    pacer = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    assert gaps(starts(pacer, clock, 3)) == pytest.approx([0.2, 0.2], abs=1e-6)
+
+
+def test_an_unusable_file_leaves_the_process_paced(
+    clock: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "pace").mkdir()
+    pacer = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    assert gaps(starts(pacer, clock, 3)) == pytest.approx([0.2, 0.2], abs=1e-6)
+    assert caplog.text.count("pace file cannot be used") == 1
+    assert str(tmp_path) not in caplog.text
