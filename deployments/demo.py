@@ -34,7 +34,7 @@ from deployments.sandbox.proofs import Proof, View, Witness
 from tasks.errors import ConfigurationError, TransientError
 from tasks.settings import Settings
 
-__all__ = ["run_demo"]
+__all__ = ["Demo", "judge", "run_demo"]
 
 CLINIC = "demo"
 TIMEZONE = "Europe/Moscow"
@@ -47,14 +47,22 @@ SCHEDULE_SECONDS = 120
 
 
 @dataclass(slots=True)
-class _Demo:
+class Demo:
+    """One demo: where it lives, what it has proved so far."""
+
     home: Path
     console: Console
     proofs: list[Proof] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
 
     @property
+    def exit_code(self) -> int:
+        """0 while every proof holds."""
+        return 0 if all(proof.holds for proof in self.proofs) else 1
+
+    @property
     def environment(self) -> dict[str, str]:
+        """What the demo's processes see: its own home, none of the user's Prefect settings."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         # The children run in the demo's folder; from a checkout that is not installed they find us by this.
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -62,6 +70,7 @@ class _Demo:
 
     @property
     def token_file(self) -> Path:
+        """Where the stand-in's token lies."""
         return self.home / "amocrm.token"
 
     def command(self, *arguments: str) -> Any:
@@ -107,7 +116,7 @@ def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 3
         TransientError: When a part does not come up.
     """
     started = time.monotonic()
-    demo = _Demo(_fresh_home(settings), Console(highlight=False))
+    demo = Demo(_fresh_home(settings), Console(highlight=False))
     with ExitStack() as stack:
         database = demo.home / "clinic.db"
         today = datetime.now(tz=ZoneInfo(TIMEZONE)).date()
@@ -134,10 +143,18 @@ def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 3
         if not once:
             demo.console.print("The transfer goes on every 30 seconds. Ctrl-C ends the demo.")
             _wait()
-    return 0 if all(proof.holds for proof in demo.proofs) else 1
+    return demo.exit_code
 
 
-def _connect(demo: _Demo, database: Path, crm: str) -> None:
+def judge(demo: Demo, witness: Witness, before: View) -> View:
+    """Prove that nothing was written since a moment and that both sides agree; return both sides now."""
+    now = witness.look()
+    demo.prove(witness.untouched(before, now))
+    demo.prove(witness.complete(now))
+    return now
+
+
+def _connect(demo: Demo, database: Path, crm: str) -> None:
     demo.command("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database))
     demo.command("connect-amocrm", "--base-url", crm, "--token-file", str(demo.token_file))
     made = demo.command("autoconfigure", "--yes")
@@ -148,7 +165,7 @@ def _connect(demo: _Demo, database: Path, crm: str) -> None:
     demo.command("stop", CLINIC)
 
 
-def _transfer(demo: _Demo, witness: Witness, database: Path, ui: str) -> None:
+def _transfer(demo: Demo, witness: Witness, database: Path, ui: str) -> None:
     plan = demo.command("sync", CLINIC, "--dry-run")["planned"]
     demo.console.print(f"  planned: {plan['contacts']['create']} contacts, {plan['leads']['create']} deals")
     first = demo.command("sync", CLINIC)
@@ -157,12 +174,11 @@ def _transfer(demo: _Demo, witness: Witness, database: Path, ui: str) -> None:
     demo.prove(witness.complete(complete))
     demo.prove(witness.kept_back(complete, _rejected(demo)))
     demo.command("sync", CLINIC)
-    again = witness.look()
-    demo.prove(witness.untouched(complete, again))
+    again = judge(demo, witness, complete)
     _hour(demo, witness, database, again, ui)
 
 
-def _hour(demo: _Demo, witness: Witness, database: Path, before: View, ui: str) -> None:
+def _hour(demo: Demo, witness: Witness, database: Path, before: View, ui: str) -> None:
     store = SqliteStore(database)
     try:
         now = datetime.now(tz=ZoneInfo(TIMEZONE)).replace(tzinfo=None)
@@ -191,12 +207,12 @@ def _rescheduled(before: View, witness: Witness) -> frozenset[int]:
     )
 
 
-def _rejected(demo: _Demo) -> set[int]:
+def _rejected(demo: Demo) -> set[int]:
     rows = demo.command("rejects", "list")
     return {row["source_id"] for row in rows if row["entity"] == "patient"}
 
 
-def _schedule(demo: _Demo, ui: str) -> None:
+def _schedule(demo: Demo, ui: str) -> None:
     """Start the schedule and wait until a run of it has completed by itself."""
     demo.command("start", CLINIC)
     until = time.monotonic() + SCHEDULE_SECONDS
@@ -217,7 +233,7 @@ def _schedule(demo: _Demo, ui: str) -> None:
     )
 
 
-def _summary(demo: _Demo, seconds: float) -> None:
+def _summary(demo: Demo, seconds: float) -> None:
     table = Table(title=f"Demo: {seconds:.0f} seconds", title_justify="left")
     table.add_column("Proof")
     table.add_column("Result")
@@ -261,7 +277,7 @@ def _recorded_api(home: Path) -> str:
 
 
 @contextmanager
-def _stand_in(demo: _Demo) -> Iterator[str]:
+def _stand_in(demo: Demo) -> Iterator[str]:
     command = ["-m", "deployments.sandbox.amocrm", "--port", "0", "--token-file", str(demo.token_file)]
     with _child(demo, command, "stand-in") as process:
         line = process.stdout.readline() if process.stdout else ""
@@ -275,7 +291,7 @@ def _stand_in(demo: _Demo) -> Iterator[str]:
 
 
 @contextmanager
-def _up(demo: _Demo, port: int) -> Iterator[str]:
+def _up(demo: Demo, port: int) -> Iterator[str]:
     command = ["-m", "deployments.cli.main", "up", "--port", str(port)]
     with _child(demo, command, "up") as process:
         until = time.monotonic() + START_SECONDS
@@ -291,7 +307,7 @@ def _up(demo: _Demo, port: int) -> Iterator[str]:
 
 
 @contextmanager
-def _child(demo: _Demo, arguments: list[str], name: str) -> Iterator[subprocess.Popen[str]]:
+def _child(demo: Demo, arguments: list[str], name: str) -> Iterator[subprocess.Popen[str]]:
     with (demo.home / f"{name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(  # noqa: S603 - this interpreter, our own modules
             [sys.executable, *arguments],
