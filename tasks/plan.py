@@ -156,6 +156,7 @@ def _park(space: Workspace, source_id: int, row_hash: int) -> None:
         reject = Reject(Kind.CONTACT.value, source_id, "several_candidates", "phone", row_hash)
         space.ledger.add_rejects(space.uid, [reject])
     space.invalid += 1
+    space.fresh_rejects += 1
 
 
 def _adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:

@@ -163,7 +163,8 @@ def report(run_id: str) -> dict[str, Any]:
     space = workspace(run_id)
     result = build_report(space)
     data = result.as_dict()
-    worth_telling = bool(space.plan or result.has_rejects or space.full or space.dry_run)
+    news = bool(space.fresh_rejects or result.rejected or result.ambiguous)
+    worth_telling = bool(space.plan or news or space.full or space.dry_run)
     if worth_telling:
         base_url = str(space.client.base_url)
         artifact_id = create_markdown_artifact(
@@ -177,7 +178,7 @@ def report(run_id: str) -> dict[str, Any]:
         if worth_telling:
             counts = {"planned": len(space.plan), "invalid": result.invalid, "rejected": result.rejected}
             emit("sync.completed", space.uid, space.clinic.name, "info", counts, space.ledger)
-        if result.has_rejects:
+        if news:
             counts = {"invalid": result.invalid, "rejected": result.rejected, "ambiguous": result.ambiguous}
             emit("rows.rejected", space.uid, space.clinic.name, "warning", counts, space.ledger)
     get_run_logger().info("Sync of %s: %d rows planned, %d writes", space.uid, len(space.plan), result.writes)

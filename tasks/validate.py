@@ -70,6 +70,8 @@ def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: 
         for key, rule, column, _severity in verdict.rejects
     }
     space.invalid += len({key for key, _rule in rejects})
+    told = {(known.source_id, known.reason) for _uid, known in space.ledger.rejects(space.uid)}
+    space.fresh_rejects += len({key for key, rule in rejects if (key, rule) not in told})
     good = verdict.good
     if entity is Entity.APPOINTMENT:
         held = held_back(frame, good)

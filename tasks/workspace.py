@@ -98,6 +98,7 @@ class Workspace:
     extracted: dict[str, int] = field(default_factory=lambda: {"patients": 0, "appointments": 0})
     gone: dict[Kind, frozenset[int]] = field(default_factory=dict)
     invalid: int = 0
+    fresh_rejects: int = 0  # of them, those nobody has been told about yet
     stops: list[str] = field(default_factory=list)
     unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
     cards: dict[Kind, CardTable] = field(default_factory=dict)
