@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tasks.amocrm.pacing import FORMAT, Pacer
 
@@ -66,6 +67,22 @@ def test_processes_share_one_file(tmp_path: Path) -> None:
     ]
     waited = [float(line) for child in children for line in child.communicate(timeout=60)[0].split()]
     assert sorted(waited) == pytest.approx([0.2 * number for number in range(1, 15)], abs=2e-3)
+
+
+def test_another_processs_lock_is_waited_for(clock: Any, tmp_path: Path) -> None:
+    pacer = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
+    started = threading.Event()
+
+    def wait() -> None:
+        pacer.wait()
+        started.set()
+
+    thread = threading.Thread(target=wait)
+    with FileLock(f"{tmp_path / 'pace'}.lock"):
+        thread.start()
+        assert not started.wait(0.2)
+    thread.join(10)
+    assert started.is_set()
 
 
 def test_threads_never_get_the_same_start(clock: Any) -> None:
