@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "expectations", "deployments")
@@ -123,3 +126,19 @@ def test_the_top_level_holds_what_was_agreed() -> None:
     made = {"build", "ident_amocrm.egg-info"}
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert found - made <= agreed
+
+
+def test_every_setting_stands_in_the_reference() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    missing = [name for name in Settings.model_fields if f"`IDENT_AMOCRM_{name.upper()}`" not in page]
+    assert missing == []
+
+
+def test_every_link_of_the_documentation_leads_somewhere() -> None:
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
