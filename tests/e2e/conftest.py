@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,11 +17,15 @@ from typing import Any
 
 import pytest
 
+from deployments.child import Child
 from deployments.demo import _rescheduled
+from deployments.environment import answers, prepare_environment
+from deployments.sandbox import compare
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec
 from deployments.sandbox.clinic.simulate import SimulatedChange, simulate
 from deployments.sandbox.proofs import View, Witness
+from tasks.settings import Settings
 from tests.support import clinic_database
 from tests.support.clinic_database import TIMEZONE, ClinicDatabase, clinic_now
 
@@ -28,6 +35,8 @@ TOKEN = "stand-in-token-e2e"
 #: Size and driver of each journey; a real server takes the place of both.
 JOURNEYS = ("server",) if clinic_database.SERVER_URL else ("freetds", "microsoft")
 SIZES = {"freetds": (1000, 3000), "microsoft": (100, 300), "server": (1000, 3000)}
+#: Prefect's first start migrates its database.
+START_SECONDS, STOP_SECONDS = 120, 30
 
 Run = subprocess.CompletedProcess[str]
 
@@ -39,7 +48,11 @@ def environment(home: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "IDENT_AMOCRM_")) and "proxy" not in name.lower()
     }
-    return kept | {"IDENT_AMOCRM_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return kept | {
+        "IDENT_AMOCRM_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "IDENT_AMOCRM_REQUESTS_PER_SECOND": "7",
+    }
 
 
 @dataclass
@@ -63,6 +76,31 @@ class Installation:
         )
         self.runs.append(done)
         return done
+
+    @contextmanager
+    def server(self) -> Iterator[None]:
+        """Serve Prefect in the meantime: a command that brings a server of its own needs ten seconds more."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        api = f"http://127.0.0.1:{port}/api"
+        around = environment(self.home)
+        prepare_environment(Settings(home=self.home), around)
+        start = ("server", "start", "--host", "127.0.0.1", "--port", str(port))
+        log = self.folder.parent / "server.log"
+        child = Child("server", "prefect", start, self.folder, log, around)
+        child.start()
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not answers(api):
+                assert child.alive, log.read_text(encoding="utf-8")
+                assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+                time.sleep(0.1)
+            self.extra["PREFECT_API_URL"] = api
+            yield
+        finally:
+            self.extra.pop("PREFECT_API_URL", None)
+            child.stop(STOP_SECONDS)
 
     def ask(self, *arguments: str) -> Any:
         """Run a command that must not fail, and return its JSON."""
@@ -91,28 +129,38 @@ class Journey:
     views: dict[str, View] = field(default_factory=dict)
     changes: list[SimulatedChange] = field(default_factory=list)
 
-    def travel(self, folder: Path) -> None:
-        """Connect, configure, start, transfer, transfer nothing, and follow an hour of the clinic's work."""
-        ask, answers, views = self.installation.ask, self.answers, self.views
+    @contextmanager
+    def travel(self, folder: Path) -> Iterator[None]:
+        """Connect, configure, start, transfer, transfer nothing, and follow an hour of the clinic's work.
+
+        On the longest journey the first command finds no Prefect server and brings up one of its own. All
+        others find one; it stays up for the tests.
+        """
+        ask, said, views = self.installation.ask, self.answers, self.views
         token_file = folder / "token"
         token_file.write_text(f"{TOKEN}\n", encoding="utf-8")
-        options = self.clinic.options(folder / "password")
-        answers["connect-database"] = ask("connect-database", CLINIC, *options)
-        answers["connect-amocrm"] = ask(
-            "connect-amocrm", "--base-url", self.crm.url, "--token-file", str(token_file)
-        )
-        answers["autoconfigure"] = ask("autoconfigure", "--yes")
-        answers["start"] = ask("start", CLINIC, "--all-history")
-        answers["first"] = ask("sync", CLINIC)
-        views["first"] = self.witness.look()
-        answers["second"] = ask("sync", CLINIC)
-        views["second"] = self.witness.look()
-        self.changes = simulate(self.clinic.store, "hour", clinic_now(), seed=1)
-        self.witness.rescheduled = _rescheduled(views["second"], self.witness)
-        answers["hour"] = ask("sync", CLINIC)
-        views["hour"] = self.witness.look()
-        answers["rejects"] = ask("rejects", "list")
-        answers["status"] = ask("status")
+        connect = ("connect-amocrm", "--base-url", self.crm.url, "--token-file", str(token_file))
+        alone = self.kind == JOURNEYS[0]
+        if alone:
+            said["connect-amocrm"] = ask(*connect)
+        with self.installation.server():
+            if not alone:
+                said["connect-amocrm"] = ask(*connect)
+            options = self.clinic.options(folder / "password")
+            said["connect-database"] = ask("connect-database", CLINIC, *options)
+            said["autoconfigure"] = ask("autoconfigure", "--yes")
+            said["start"] = ask("start", CLINIC, "--all-history")
+            said["first"] = ask("sync", CLINIC)
+            views["first"] = self.witness.look()
+            said["second"] = ask("sync", CLINIC)
+            views["second"] = self.witness.look()
+            self.changes = simulate(self.clinic.store, "hour", clinic_now(), seed=1)
+            self.witness.rescheduled = _rescheduled(views["second"], self.witness)
+            said["hour"] = ask("sync", CLINIC)
+            views["hour"] = self.witness.look()
+            said["rejects"] = ask("rejects", "list")
+            said["status"] = ask("status")
+            yield
 
 
 def _database(kind: str) -> Callable[[ClinicSpec], Any]:
@@ -132,9 +180,11 @@ def journey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     patients, appointments = SIZES[kind]
     spec = ClinicSpec(today=clinic_now().date(), patients=patients, appointments=appointments)
     with (
+        pytest.MonkeyPatch.context() as patch,
         _database(kind)(spec) as clinic,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
     ):
+        patch.setattr(compare, "PAUSE", 0)  # the stand-in has no limit here
         witness = Witness(
             rows=clinic.rows,
             base_url=crm.url,
@@ -143,5 +193,5 @@ def journey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             timezone=TIMEZONE,
         )
         found = Journey(kind, clinic, crm, installation(folder), witness)
-        found.travel(folder)
-        yield found
+        with found.travel(folder):
+            yield found

@@ -106,9 +106,7 @@ class ClinicDatabase:
 def opened(spec: ClinicSpec, driver: str) -> Iterator[ClinicDatabase]:
     """A clinic on the test server, reached through the given driver."""
     data = generate(spec)
-    database = Database(
-        name=NAME, users={USER: PASSWORD}, clock=lambda: datetime.now(tz=ZoneInfo(TIMEZONE))
-    )
+    database = Database(name=NAME, users={USER: PASSWORD}, clock=lambda: datetime.now(tz=ZoneInfo(TIMEZONE)))
     try:
         database.create(TSQL_TYPES)
         for table, rows in data.tables.items():
