@@ -50,6 +50,8 @@ def environment(home: Path) -> dict[str, str]:
     }
     return kept | {
         "IDENT_AMOCRM_HOME": str(home),
+        "HOME": str(home.parent / "user"),
+        "TMPDIR": str(home.parent / "temporary"),
         "PYTHONPATH": str(ROOT),
         "IDENT_AMOCRM_REQUESTS_PER_SECOND": "7",
     }
@@ -111,9 +113,9 @@ class Installation:
 
 def installation(folder: Path) -> Installation:
     """Return an installation that has nothing yet."""
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
-    return Installation(folder / "home", elsewhere)
+    for name in ("elsewhere", "user", "temporary"):
+        (folder / name).mkdir()
+    return Installation(folder / "home", folder / "elsewhere")
 
 
 @dataclass
@@ -128,6 +130,7 @@ class Journey:
     answers: dict[str, Any] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
     changes: list[SimulatedChange] = field(default_factory=list)
+    unconfigured: Run | None = None
 
     @contextmanager
     def travel(self, folder: Path) -> Iterator[None]:
@@ -148,6 +151,8 @@ class Journey:
                 said["connect-amocrm"] = ask(*connect)
             options = self.clinic.options(folder / "password")
             said["connect-database"] = ask("connect-database", CLINIC, *options)
+            if self.kind == JOURNEYS[-1]:
+                self.unconfigured = self.installation.run("sync", CLINIC)
             said["autoconfigure"] = ask("autoconfigure", "--yes")
             said["start"] = ask("start", CLINIC, "--all-history")
             said["first"] = ask("sync", CLINIC)

@@ -82,20 +82,20 @@ class ClinicDatabase:
         """Return all rows of a table."""
         return self.store.rows(table)
 
-    def options(self, password_file: Path, **changed: str) -> list[str]:
+    def options(self, secret: Path, **changed: str) -> list[str]:
         """Return the options of connect-database; the password is written to its file.
 
         Args:
-            password_file: Where the password goes, unless ``changed`` names another file.
+            secret: File that the password is written to.
             **changed: Options that differ from the truth.
         """
-        password_file.write_text(changed.pop("password", self.password) + "\n", encoding="utf-8")
+        secret.write_text(changed.pop("password", self.password) + "\n", encoding="utf-8")
         given = {
             "host": self.host,
             "port": str(self.port),
             "database": self.name,
             "user": self.user,
-            "password_file": str(password_file),
+            "password_file": str(secret),
             "timezone": TIMEZONE,
             "driver": self.driver,
         } | changed
