@@ -34,6 +34,7 @@ CLINIC = "clinic1"
 TOKEN = "stand-in-token-e2e"
 #: Size and driver of each journey; a real server takes the place of both.
 JOURNEYS = ("server",) if clinic_database.SERVER_URL else ("freetds", "microsoft")
+of_the_last_journey = pytest.mark.parametrize("journey", [JOURNEYS[-1]], indirect=True)
 SIZES = {"freetds": (1000, 3000), "microsoft": (100, 300), "server": (1000, 3000)}
 #: Prefect's first start migrates its database.
 START_SECONDS, STOP_SECONDS = 120, 30
@@ -131,6 +132,14 @@ class Journey:
     views: dict[str, View] = field(default_factory=dict)
     changes: list[SimulatedChange] = field(default_factory=list)
     unconfigured: Run | None = None
+    trouble: Run | None = None
+    codes: dict[str, int] = field(default_factory=dict)
+    faults_left: int = 0
+
+    def ask(self, name: str, *arguments: str) -> None:
+        """Run a command and keep its JSON and its exit code under a name."""
+        self.answers[name] = self.installation.ask(*arguments)
+        self.codes[name] = self.installation.runs[-1].returncode
 
     @contextmanager
     def travel(self, folder: Path) -> Iterator[None]:
@@ -139,33 +148,52 @@ class Journey:
         On the longest journey the first command finds no Prefect server and brings up one of its own. All
         others find one; it stays up for the tests.
         """
-        ask, said, views = self.installation.ask, self.answers, self.views
+        ask, views = self.ask, self.views
         token_file = folder / "token"
         token_file.write_text(f"{TOKEN}\n", encoding="utf-8")
         connect = ("connect-amocrm", "--base-url", self.crm.url, "--token-file", str(token_file))
         alone = self.kind == JOURNEYS[0]
         if alone:
-            said["connect-amocrm"] = ask(*connect)
+            ask("connect-amocrm", *connect)
         with self.installation.server():
             if not alone:
-                said["connect-amocrm"] = ask(*connect)
+                ask("connect-amocrm", *connect)
             options = self.clinic.options(folder / "password")
-            said["connect-database"] = ask("connect-database", CLINIC, *options)
+            ask("connect-database", "connect-database", CLINIC, *options)
             if self.kind == JOURNEYS[-1]:
                 self.unconfigured = self.installation.run("sync", CLINIC)
-            said["autoconfigure"] = ask("autoconfigure", "--yes")
-            said["start"] = ask("start", CLINIC, "--all-history")
-            said["first"] = ask("sync", CLINIC)
+            ask("autoconfigure", "autoconfigure", "--yes")
+            ask("start", "start", CLINIC, "--all-history")
+            ask("first", "sync", CLINIC)
             views["first"] = self.witness.look()
-            said["second"] = ask("sync", CLINIC)
+            ask("second", "sync", CLINIC)
             views["second"] = self.witness.look()
             self.changes = simulate(self.clinic.store, "hour", clinic_now(), seed=1)
             self.witness.rescheduled = _rescheduled(views["second"], self.witness)
-            said["hour"] = ask("sync", CLINIC)
+            ask("hour", "sync", CLINIC)
             views["hour"] = self.witness.look()
-            said["rejects"] = ask("rejects", "list")
-            said["status"] = ask("status")
+            ask("rejects", "rejects", "list")
+            ask("status", "status")
             yield
+
+    def go_through_trouble(self) -> None:
+        """Another hour, in which amoCRM loses an answer, refuses a batch and hides behind a page; once only."""
+        if self.trouble is not None:
+            return
+        before = self.witness.look()
+        simulate(self.clinic.store, "hour", clinic_now(), seed=2)
+        for fault in (
+            {"mode": "truncate", "method": "POST", "path_prefix": "/api/v4/contacts"},
+            {"mode": "status", "status": 400, "method": "PATCH", "path_prefix": "/api/v4/leads"},
+            {"mode": "html", "method": "PATCH", "path_prefix": "/api/v4/contacts"},
+        ):
+            self.crm.admin("faults", fault)
+        self.trouble = self.installation.run("--verbose", "sync", CLINIC, "--output", "json")
+        self.faults_left = len(self.crm.admin("faults"))
+        self.crm.admin("faults", method="DELETE")
+        self.witness.rescheduled |= _rescheduled(before, self.witness)
+        self.ask("after trouble", "sync", CLINIC)
+        self.views["after trouble"] = self.witness.look()
 
 
 def _database(kind: str) -> Callable[[ClinicSpec], Any]:

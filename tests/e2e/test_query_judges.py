@@ -15,7 +15,6 @@ import sqlalchemy as sa
 import sqlglot
 from pysqlbridge.catalog import Bit, Catalog, Column, DateTime, Float, Integer, NVarChar, QueryError, Table
 from sqlalchemy.dialects import mssql
-from sqlglot.tokens import TokenType
 
 from deployments.sandbox.clinic.schema import TSQL_TYPES
 from tasks.ident.introspect import Catalogue
@@ -60,7 +59,7 @@ FORBIDDEN = frozenset(
         "STRING_AGG",
     ]
 )
-QUOTED = {TokenType.STRING, TokenType.NATIONAL_STRING, TokenType.IDENTIFIER}
+QUOTED = {sqlglot.TokenType.STRING, sqlglot.TokenType.NATIONAL_STRING, sqlglot.TokenType.IDENTIFIER}
 SEEN = datetime(2026, 3, 12, 13, 40, 5)
 VERSION = "0x00000000000007D0"
 

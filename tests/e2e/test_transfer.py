@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.sandbox.compare import differences
-from tests.e2e.conftest import CLINIC, SIZES, Journey
+from tests.e2e.conftest import CLINIC, SIZES, Journey, of_the_last_journey
 
 pytestmark = pytest.mark.odbc
 
@@ -82,6 +82,14 @@ def test_an_hour_of_work_follows_exactly(journey: Journey) -> None:
     assert journey.answers["hour"]["planned"] == journey.answers["hour"]["applied"]
 
 
+@of_the_last_journey
+def test_what_a_troubled_run_owed_follows_in_the_next(journey: Journey) -> None:
+    journey.go_through_trouble()
+    assert journey.faults_left == 0
+    proof = journey.witness.complete(journey.views["after trouble"])
+    assert proof.holds, proof.detail
+
+
 def test_what_was_kept_back_is_listed(journey: Journey) -> None:
     rows = journey.answers["rejects"]
     assert all({"clinic", "entity", "source_id", "reason", "field"} <= set(row) for row in rows)
@@ -98,9 +106,11 @@ def test_status_counts_what_amocrm_holds(journey: Journey) -> None:
 
 
 def test_exit_codes_tell_that_rows_were_kept_back(journey: Journey) -> None:
-    codes = {run.args[3]: run.returncode for run in journey.installation.runs}
-    assert codes.pop("sync") == 2
-    assert set(codes.values()) == {0}
+    assert {step: journey.codes[step] for step in ("first", "second", "hour")} == {
+        "first": 2,
+        "second": 0,
+        "hour": 2,
+    }
 
 
 def test_only_reading_statements_were_sent(journey: Journey) -> None:
