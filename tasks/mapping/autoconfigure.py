@@ -270,8 +270,10 @@ def _pipeline_drifts(name: str, rule: PipelineRule, pipelines: Sequence[Pipeline
     if pipeline.is_archive:
         return [Drift("воронка", pipeline.name, "перенесена в архив")]
     known = {stage.id for stage in pipeline.stages} | {WON, LOST}
+    # A deleted stage's own name is gone with it: the one that autoconfigure gave is what people know.
+    names = {default.key: default.name for default in STAGES}
     return [
-        Drift("этап", f"{pipeline.name} / {key.value}", "удалён в amoCRM")
+        Drift("этап", f"{pipeline.name} / {names.get(key, key.value)}", "удалён в amoCRM")
         for key, stage in rule.stages.items()
         if stage is not None and stage not in known
     ]
