@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint odbc constraints clean
+.PHONY: venv demo bench test lint odbc constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,6 +17,9 @@ venv: $(STAMP)  ## Create .venv with the tested set of packages
 
 demo: $(STAMP)  ## Install, start the sandbox and run the main job on it
 	$(BIN)/ident-amocrm demo
+
+bench: $(STAMP)  ## Measure the first load against amoCRM's pace, about five minutes
+	$(BIN)/python -m deployments.sandbox.bench
 
 odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 	@if ldconfig -p 2>/dev/null | grep -q libodbc.so.2 && ls /usr/lib/*/odbc/libtdsodbc.so >/dev/null 2>&1; then \
