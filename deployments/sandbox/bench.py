@@ -109,9 +109,9 @@ class Result:
     def baseline(self) -> str:
         """What the share refers to."""
         return (
-            f"100 % is {self.load.rate:g} requests/s x {BATCH} entities = {self.ceiling:g} entities/s, over "
-            "all seconds from the start to the exit of `sync`: interpreter, reading, validation and planning are "
-            "in it, and every read, link and note takes its share of the requests"
+            f"100 % is {self.load.rate:g} requests/s x {BATCH} entities = {self.ceiling:g} entities/s in all "
+            "seconds from the start to the exit of `sync`: interpreter, reading, validation and planning "
+            "included, and every read, link and note among the requests"
         )
 
     @property

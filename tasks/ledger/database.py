@@ -20,7 +20,6 @@ __all__ = ["HEAD", "Database"]
 HEAD = "0001"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_203_915  # any number: PostgreSQL's advisory locks are named by one
-ROWS_A_STATEMENT = 400  # SQLite allows 32 766 parameters, PostgreSQL 65 535
 
 
 class Database:
@@ -69,17 +68,21 @@ class Database:
         rows: Sequence[Mapping[str, Any]],
         update: Sequence[str],
     ) -> None:
-        """Insert rows, or update the given columns where the key exists; one statement for many rows."""
-        make = sqlite_insert if self.is_sqlite else postgresql_insert
+        """Insert rows, or update the given columns where the key exists.
+
+        The rows are parameters of one short statement, which is compiled once: a statement that lists
+        hundreds of rows is compiled anew each time, and that took most of the planning of a first load.
+        """
+        if not rows:
+            return
+        statement = (sqlite_insert if self.is_sqlite else postgresql_insert)(table)
         keys = [column.name for column in table.primary_key.columns]
-        for start in range(0, len(rows), ROWS_A_STATEMENT):
-            statement = make(table).values([dict(row) for row in rows[start : start + ROWS_A_STATEMENT]])
-            changes = {name: statement.excluded[name] for name in update}
-            if changes:
-                statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
-            else:
-                statement = statement.on_conflict_do_nothing(index_elements=keys)
-            connection.execute(statement)
+        changes = {name: statement.excluded[name] for name in update}
+        if changes:
+            statement = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=keys)
+        connection.execute(statement, [dict(row) for row in rows])
 
     def migrate(self) -> None:
         """Bring the tables to this code's revision; safe when two processes start at once.
