@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.errors import AmbiguousWriteError, IdentAmocrmError, ValidationRejectedError
 from tasks.loading.ports import Card, Load
-from tasks.records import Action, AppliedRow, Kind, Outcome, OutcomeState
+from tasks.records import Action, AppliedRow, Attempt, Kind, Outcome, OutcomeState
 
 __all__ = ["Item", "send_creates", "send_updates"]
 
@@ -51,7 +51,8 @@ def send_creates(load: Load, kind: Kind, items: Sequence[Item]) -> dict[int, int
     """
     if not items:
         return {}
-    attempt_id = _begin(load, kind, Action.CREATE, items)
+    attempt = _begin(load, kind, Action.CREATE, items)
+    attempt_id = attempt.id
     payloads = [{**item.payload, "request_id": str(item.card.row.source_id)} for item in items]
     try:
         answer = load.destination.create(kind, payloads)
@@ -73,7 +74,9 @@ def send_creates(load: Load, kind: Kind, items: Sequence[Item]) -> dict[int, int
     created = {item.card.row.source_id: answer[key] for item in items if (key := _key(item)) in answer}
     missing = [item for item in items if item.card.row.source_id not in created]
     if missing:
-        _begin(load, kind, Action.CREATE, missing)
+        # They were sent with this batch, so they are looked for down to its mark: other threads' batches have
+        # raised the highest id since.
+        _begin(load, kind, Action.CREATE, missing, attempt.highest_amo_id)
     applied = [row for item in items if _key(item) in answer for row in item.receipt(answer[_key(item)])]
     done = [item for item in items if _key(item) in answer]
     load.journal.acknowledge(
@@ -95,7 +98,7 @@ def send_updates(load: Load, kind: Kind, items: Sequence[Item]) -> None:
     """
     if not items:
         return
-    attempt_id = _begin(load, kind, Action.UPDATE, items)
+    attempt_id = _begin(load, kind, Action.UPDATE, items).id
     try:
         acknowledged = set(load.destination.update(kind, [dict(item.payload) for item in items]))
     except ValidationRejectedError as error:
@@ -116,7 +119,9 @@ def send_updates(load: Load, kind: Kind, items: Sequence[Item]) -> None:
     )
 
 
-def _begin(load: Load, kind: Kind, action: Action, items: Sequence[Item]) -> int:
+def _begin(
+    load: Load, kind: Kind, action: Action, items: Sequence[Item], highest: int | None = None
+) -> Attempt:
     load.guard()
     return load.journal.begin_attempt(
         load.run_id,
@@ -126,8 +131,8 @@ def _begin(load: Load, kind: Kind, action: Action, items: Sequence[Item]) -> int
         action,
         [item.card.row.source_id for item in items],
         load.request_hash([dict(item.payload) for item in items]),
-        load.highest.get(kind, 0),
-    ).id
+        load.highest.get(kind, 0) if highest is None else highest,
+    )
 
 
 def _after_refusal(

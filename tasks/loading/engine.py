@@ -56,6 +56,9 @@ def load_plan(
                 load.highest[kind] = load.destination.highest_id(kind)
             _run_phase(load, chosen, card_of, write)
         _link(load, rows, card_of, settled())
+    except IdentAmocrmError as error:
+        load.stopped = load.stopped or error  # also what failed between the batches
+        raise
     finally:
         open_rows = (
             [row for row in rows if (row.kind, row.source_id) not in settled()] if load.stopped else []
