@@ -16,7 +16,7 @@ from deployments.sandbox.expected import expect
 
 @pytest.mark.server
 def test_a_slice_arrives_whole_and_the_second_tick_writes_nothing(tmp_path: Path) -> None:
-    result = measure(Load(patients=300, appointments=600, rate=7.0, latency_ms=0), tmp_path)
+    result = measure(Load(patients=300, appointments=600, rate=6.0, latency_ms=0), tmp_path)
     wanted = expect(sqlite_rows(tmp_path / DATABASE), TIMEZONE, None)
     assert (result.contacts, result.deals) == (len(wanted.contacts), len(wanted.deals))
     assert result.arrived == (result.contacts, result.deals)

@@ -145,7 +145,7 @@ READS = st.lists(st.sampled_from(["none", "down"]), max_size=2)
     poison=st.sets(st.integers(1, 5), max_size=2),
 )
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
