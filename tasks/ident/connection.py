@@ -28,7 +28,7 @@ from tasks.errors import (
     IdentAmocrmError,
     SchemaError,
 )
-from tasks.ident.drivers import connection_string, find_driver, load_pyodbc
+from tasks.ident.drivers import DEFAULT_PORT, connection_string, find_driver, load_pyodbc
 
 __all__ = ["IdentConnection", "build_engine", "check_server", "database_errors", "find_driver"]
 
@@ -79,7 +79,9 @@ class IdentConnection(BaseModel):
         """Where it is, for messages."""
         if self.is_file:
             return self.database
-        return f"{self.host}\\{self.instance}" if self.instance else f"{self.host}:{self.port}"
+        return (
+            f"{self.host}\\{self.instance}" if self.instance else f"{self.host}:{self.port or DEFAULT_PORT}"
+        )
 
 
 def check_server(connection: IdentConnection) -> None:
@@ -97,12 +99,13 @@ def check_server(connection: IdentConnection) -> None:
                 code="database_missing",
             )
         return
-    if connection.instance or connection.port is None:
+    if connection.instance:
         return
     try:
         timeout = min(PROBE_SECONDS, connection.login_timeout)
-        socket.create_connection((connection.host, connection.port), timeout=timeout).close()
-    except socket.gaierror:
+        address = (connection.host, connection.port or DEFAULT_PORT)
+        socket.create_connection(address, timeout=timeout).close()
+    except (socket.gaierror, UnicodeError):
         raise DatabaseUnavailableError(
             problem=f"The database server {connection.host} is unknown.",
             remedy="Check the name or give its IP address with --host.",
@@ -162,7 +165,9 @@ def _sqlite_engine(connection: IdentConnection, clock: Callable[[], datetime] | 
         link.create_function("getdate", 0, lambda: now().isoformat(" ", "milliseconds"))
         return link
 
-    return sa.create_engine("sqlite+pysqlite://", creator=connect, poolclass=sa.pool.NullPool)
+    return sa.create_engine(
+        "sqlite+pysqlite://", creator=connect, poolclass=sa.pool.NullPool, hide_parameters=True
+    )
 
 
 @contextmanager
@@ -186,19 +191,20 @@ def database_errors(connection: IdentConnection) -> Iterator[None]:
         ) from None
 
 
-#: SQL Server's error number -> our error, its code, what happened and what to do.
+#: SQL Server's error number -> our error, its code, what happened and what to do. The first number that an
+#: error has decides: for an unknown database the server says 18456 as well as 4060.
 SERVER_ERRORS: dict[int, tuple[type[IdentAmocrmError], str, str, str]] = {
-    18456: (
-        AuthenticationError,
-        "authentication",
-        "refuses the login",
-        "Check user and password; IDENT's support issues them (support@ident-it.ru).",
-    ),
     4060: (
         ConfigurationError,
         "database_missing",
         "has no database of this name, or the login may not open it",
         "IDENT's database is usually called PZ: --database PZ.",
+    ),
+    18456: (
+        AuthenticationError,
+        "authentication",
+        "refuses the login",
+        "Check user and password; IDENT's support issues them (support@ident-it.ru).",
     ),
     208: (
         SchemaError,
@@ -231,14 +237,23 @@ SERVER_ERRORS: dict[int, tuple[type[IdentAmocrmError], str, str, str]] = {
         "Nothing to do: the next run tries again.",
     ),
 }
+#: Numbers that mean the same: database not granted; login untrusted, disabled, locked, password expired;
+#: right to a column.
+SAME_ERRORS = {916: 4060, 18452: 18456, 18470: 18456, 18486: 18456, 18487: 18456, 18488: 18456, 230: 229}
+#: What tells where a driver leaves the number out.
+STATES = {"28000": 18456, "42S02": 208, "42S22": 207}
 SQLITE_ERRORS = {"no such table": 208, "no such column": 207}
 
 
 def _translated(connection: IdentConnection, error: DBAPIError) -> IdentAmocrmError:
     arguments = [str(argument) for argument in getattr(error.orig, "args", ())]
     text = " ".join(arguments)
-    numbers = {int(number) for number in re.findall(r"\((\d{3,5})\)", text)}
+    # "… text (18456) (SQLDriverConnect); [28000] … text (4060)": one number ends each record.
+    numbers = {int(number) for number in re.findall(r"\((\d{1,6})\)(?=\s*(?:\(SQL|; ?\[|$))", text)}
+    numbers |= {SAME_ERRORS[number] for number in numbers & SAME_ERRORS.keys()}
     numbers |= {number for phrase, number in SQLITE_ERRORS.items() if phrase in text}
+    if not numbers & SERVER_ERRORS.keys() and arguments and arguments[0] in STATES:
+        numbers.add(STATES[arguments[0]])
     for number, (kind, code, what, remedy) in SERVER_ERRORS.items():
         if number in numbers:
             problem = f"The database {connection.database} at {connection.place} {what} ({number})."

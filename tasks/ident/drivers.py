@@ -26,6 +26,8 @@ PREFERRED = (
 LEGACY = ("SQL Server Native Client 11.0", "SQL Server")
 FREETDS_FILES = ("/usr/lib/*/odbc/libtdsodbc.so", "/usr/lib64/libtdsodbc.so*", "/usr/lib/libtdsodbc.so*")
 INSTALL = "On Debian or Ubuntu: sudo apt-get install -y unixodbc tdsodbc. Else: docs/how-to/install-odbc.md"
+#: SQL Server's own; IDENT's installations name theirs.
+DEFAULT_PORT = 1433
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -95,18 +97,19 @@ def connection_string(connection: IdentConnection, driver: str) -> str:
     FreeTDS and Microsoft's driver share no word about ports and encryption, and ignore each other's
     silently: what is passed to one must never be believed of the other.
     """
-    parts = {"DRIVER": driver}
-    if "freetds" in driver.lower() or "tdsodbc" in driver.lower():
-        parts |= _freetds(connection)
-    else:
-        parts |= _microsoft(connection)
+    free = "freetds" in driver.lower() or "tdsodbc" in driver.lower()
+    quoted = _quoted_for_freetds if free else _quoted
+    parts = _freetds(connection) if free else _microsoft(connection)
     parts |= {
         "DATABASE": connection.database,
         "UID": connection.user,
         "PWD": connection.password.get_secret_value(),
         "APP": "ident-amocrm",
     }
-    return ";".join(f"{name}={_quoted(value)}" for name, value in parts.items())
+    # The driver's name is read by the ODBC manager, the rest by the driver.
+    return ";".join(
+        [f"DRIVER={_quoted(driver)}", *(f"{name}={quoted(value)}" for name, value in parts.items())]
+    )
 
 
 def _freetds(connection: IdentConnection) -> dict[str, str]:
@@ -114,7 +117,7 @@ def _freetds(connection: IdentConnection) -> dict[str, str]:
     place = (
         {"SERVER": f"{connection.host}\\{connection.instance}"}
         if connection.instance
-        else {"SERVER": connection.host, "PORT": str(connection.port)}
+        else {"SERVER": connection.host, "PORT": str(connection.port or DEFAULT_PORT)}
     )
     return {
         **place,
@@ -132,7 +135,7 @@ def _microsoft(connection: IdentConnection) -> dict[str, str]:
     server = (
         f"{connection.host}\\{connection.instance}"
         if connection.instance
-        else f"tcp:{connection.host},{connection.port}"
+        else f"tcp:{connection.host},{connection.port or DEFAULT_PORT}"
     )
     return {
         "SERVER": server,
@@ -147,3 +150,21 @@ def _quoted(value: str) -> str:
         return value
     escaped = value.replace("}", "}}")
     return f"{{{escaped}}}"
+
+
+def _quoted_for_freetds(value: str) -> str:
+    """Quote a value for FreeTDS, which knows no doubled brace: a braced value ends at the first ``};``.
+
+    Raises:
+        ConfigurationError: When it holds just that.
+    """
+    if "}" not in value:
+        return _quoted(value)
+    if "};" in value:
+        raise ConfigurationError(
+            problem='FreeTDS cannot take a password, user or database name with "};" in it.',
+            remedy="Ask for another password, or install Microsoft's ODBC driver.",
+            code="password_unusable",
+        )
+    plain = ";" not in value and not value.startswith("{") and value == value.strip()
+    return value if plain else f"{{{value}}}"
