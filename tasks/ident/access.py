@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from tasks.ident.queries import IDS, in_list
 
-__all__ = ["Access", "Columns", "chunks"]
+__all__ = ["LIST", "Access", "Columns", "chunks"]
+
+logger = logging.getLogger(__name__)
 
 #: Ids in one IN list: SQL Server takes 2 100 parameters.
 LIST = 1000
@@ -70,6 +73,11 @@ class Access:
         try:
             with self._engine.connect() as link:
                 value = link.execute(sa.text("SELECT MIN_ACTIVE_ROWVERSION()")).scalar()
-        except DBAPIError:
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            logger.warning(
+                "The server refuses MIN_ACTIVE_ROWVERSION(): changes are found by DateTimeChanged instead."
+            )
             return None
         return None if value is None else bytes(value)

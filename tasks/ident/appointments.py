@@ -20,18 +20,18 @@ from tasks.ident.schema import TABLES
 
 __all__ = ["AppointmentFrames"]
 
-TIMES = (
-    "PlanStart",
-    "PlanEnd",
-    "PatientAppeared",
-    "ReceptionStarted",
-    "ReceptionEnded",
-    "CheckIssued",
-    "ReceptionCanceled",
-    "ReceptionAdded",
-    "DateTimeAdded",
-    "DateTimeChanged",
-)
+#: Canonical instant -> IDENT's column.
+INSTANTS = {
+    "start_at": "PlanStart",
+    "end_at": "PlanEnd",
+    "arrived_at": "PatientAppeared",
+    "started_at": "ReceptionStarted",
+    "ended_at": "ReceptionEnded",
+    "bill_issued_at": "CheckIssued",
+    "cancelled_at": "ReceptionCanceled",
+    "changed_at": "DateTimeChanged",
+}
+TIMES = (*INSTANTS.values(), "ReceptionAdded", "DateTimeAdded")
 
 
 @dataclass(slots=True)
@@ -80,20 +80,14 @@ class AppointmentFrames:
         reasons = normalise.texts(
             [names["cancel_reasons"].get(key) for key in columns["ID_ReceptionCancelReasons"]]
         )
-        bills = self._bills(columns["ID"])
-        ordered = [bills.get(key, Bill()) for key in columns["ID"]]
+        found = self._bills(columns["ID"])
+        bills = [found.get(key, Bill()) for key in columns["ID"]]
         frame = pd.DataFrame(
             {
                 "appointment_id": columns["ID"],
                 "patient_id": pd.Series(columns["ID_Patients"], dtype="Int64"),
-                "start_at": instants["PlanStart"],
-                "end_at": instants["PlanEnd"],
+                **{name: instants[column] for name, column in INSTANTS.items()},
                 "status": status,
-                "arrived_at": instants["PatientAppeared"],
-                "started_at": instants["ReceptionStarted"],
-                "ended_at": instants["ReceptionEnded"],
-                "bill_issued_at": instants["CheckIssued"],
-                "cancelled_at": instants["ReceptionCanceled"],
                 "cancel_reason": reasons,
                 "cancel_comment": normalise.texts(columns["CancelReasonComment"]),
                 "is_no_show": normalise.no_shows(
@@ -106,26 +100,27 @@ class AppointmentFrames:
                     self._no_show_reasons,
                 ),
                 "rescheduled_from_id": pd.Series(columns["ID_ReceptionsTransferFrom"], dtype="Int64"),
-                "doctor": normalise.texts([names["staff"].get(key) for key in columns["ID_Staffs"]]),
-                "speciality": normalise.texts(
-                    [self._dictionaries.professions.get(key) for key in columns["ID_Staffs"]]
-                ),
-                "cabinet": normalise.texts([names["armchairs"].get(key) for key in columns["ID_Armchairs"]]),
-                "branch": self._branches(columns["ID_Armchairs"], ordered),
-                "services": normalise.texts([bill.services for bill in ordered]),
-                "amount": normalise.money([bill.amount for bill in ordered]),
-                "paid": normalise.money([bill.paid for bill in ordered]),
-                "debt": normalise.money([bill.debt for bill in ordered]),
+                **self._who_and_where(columns, bills),
+                **_sums(bills),
                 "comment": normalise.texts(columns["Comment"]),
                 "source": normalise.texts(
                     [names["appointment_sources"].get(key) for key in columns["ID_AppointmentSources"]]
                 ),
                 "is_primary": normalise.flags(columns["is_primary"]),
                 "created_at": instants["ReceptionAdded"].fillna(instants["DateTimeAdded"]),
-                "changed_at": instants["DateTimeChanged"],
             }
         )
         return canonical(frame, Entity.APPOINTMENT)
+
+    def _who_and_where(self, columns: Columns, bills: Sequence[Bill]) -> dict[str, pd.Series]:
+        """Return doctor, speciality, cabinet and branch by their names."""
+        names, professions = self._dictionaries.names, self._dictionaries.professions
+        return {
+            "doctor": normalise.texts([names["staff"].get(key) for key in columns["ID_Staffs"]]),
+            "speciality": normalise.texts([professions.get(key) for key in columns["ID_Staffs"]]),
+            "cabinet": normalise.texts([names["armchairs"].get(key) for key in columns["ID_Armchairs"]]),
+            "branch": self._branches(columns["ID_Armchairs"], bills),
+        }
 
     def _branches(self, chairs: Sequence[Any], bills: Sequence[Bill]) -> pd.Series:
         """Return the company of the order, else of the chair."""
@@ -137,7 +132,7 @@ class AppointmentFrames:
 
     def _bills(self, receptions: Sequence[int]) -> dict[int, Bill]:
         """Return services and sums by reception; several orders of one reception are added up."""
-        if not receptions or not self._catalogue.has("Orders", "ID_Receptions"):
+        if not receptions or not self._catalogue.complete("Orders", "ID", "ID_Receptions"):
             return {}
         column = TABLES["Orders"].c.ID_Receptions
         orders = list(self._access.fetch_in(queries.orders(self._catalogue), column, receptions))
@@ -155,7 +150,7 @@ class AppointmentFrames:
         return bills
 
     def _journal(self, orders: Sequence[int]) -> dict[int, tuple[Decimal | None, Decimal | None]]:
-        if not orders or not self._catalogue.has("OrderPaymentsJournal"):
+        if not orders or not self._catalogue.has("OrderPaymentsJournal", "ID_Orders"):
             return {}
         column = TABLES["OrderPaymentsJournal"].c.ID_Orders
         return {
@@ -165,7 +160,7 @@ class AppointmentFrames:
 
     def _lines(self, orders: Sequence[int]) -> dict[int, tuple[str | None, Decimal | None]]:
         """Return services and their sum by order, in the order of the rows."""
-        if not orders or not self._catalogue.has("OrderServiceRelation"):
+        if not orders or not self._catalogue.has("OrderServiceRelation", "ID_Orders"):
             return {}
         prices = self._prices()
         named: dict[int, list[str]] = defaultdict(list)
@@ -182,10 +177,22 @@ class AppointmentFrames:
 
     def _prices(self) -> Mapping[int, tuple[str | None, Decimal]]:
         if self._services is None:
-            known = self._catalogue.has("ServiceItemPrices") and self._catalogue.has("ServiceItems")
+            known = self._catalogue.complete(
+                "ServiceItemPrices", "ID", "ID_ServiceItems", "Price"
+            ) and self._catalogue.complete("ServiceItems", "ID", "Name")
             rows = self._access.fetch(queries.services(self._catalogue)) if known else []
             self._services = {row.ID: (normalise.text(row.Name), row.Price or Decimal()) for row in rows}
         return self._services
+
+
+def _sums(bills: Sequence[Bill]) -> dict[str, pd.Series]:
+    """Return what was done and what it cost."""
+    return {
+        "services": normalise.texts([bill.services for bill in bills]),
+        "amount": normalise.money([bill.amount for bill in bills]),
+        "paid": normalise.money([bill.paid for bill in bills]),
+        "debt": normalise.money([bill.debt for bill in bills]),
+    }
 
 
 def _added(left: Decimal | None, right: Decimal | None) -> Decimal | None:

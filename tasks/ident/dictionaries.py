@@ -106,7 +106,7 @@ def _companies(catalogue: Catalogue, fetch: Fetch) -> Names:
 
 
 def _staff(catalogue: Catalogue, fetch: Fetch) -> Names:
-    if not catalogue.has("Staffs"):
+    if not catalogue.has("Staffs", "ID_Persons"):
         return {}
     found: Names = {}
     for row in fetch(queries.staff(catalogue)):
@@ -117,7 +117,8 @@ def _staff(catalogue: Catalogue, fetch: Fetch) -> Names:
 
 
 def _professions(catalogue: Catalogue, fetch: Fetch) -> Names:
-    if not (catalogue.has("Items") and catalogue.has("ProfessionNames")):
+    linked = catalogue.complete("Items", "ID_Staffs", "ID_ProfessionNames")
+    if not (linked and catalogue.complete("ProfessionNames", "ID", "NameProfession")):
         return {}
     found: dict[int, set[str]] = defaultdict(set)
     for row in fetch(queries.professions(catalogue)):

@@ -65,5 +65,8 @@ def _scalar(engine: sa.Engine, query: sa.Executable) -> Any:
     try:
         with translated.connect() as link:
             return link.execute(query).scalar()
-    except DBAPIError:
+    except DBAPIError as error:
+        # A lost connection is no refusal: it must not pass for another database.
+        if error.connection_invalidated:
+            raise
         return None

@@ -24,6 +24,10 @@ class Catalogue:
         known = self.columns.get(table.lower())
         return known is not None and (column is None or column.lower() in known)
 
+    def complete(self, table: str, *columns: str) -> bool:
+        """Tell whether a table has all of these columns: keys of a join, without which it says nothing."""
+        return all(self.has(table, column) for column in columns)
+
     def lacks(self, table: str) -> list[str]:
         """Return the columns of a table that are read and not there."""
         return [column.name for column in TABLES[table].columns if not self.has(table, column.name)]

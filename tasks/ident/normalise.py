@@ -6,6 +6,7 @@ real rows, sentinel dates from rows imported out of older programs, phone spelli
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from datetime import date, datetime
@@ -38,12 +39,15 @@ __all__ = [
 
 SENTINEL: Final = pd.Timestamp("1900-01-02")
 LAST_BELIEVABLE: Final = pd.Timestamp("2200-01-01")
-NO_PHONE: Final = frozenset({"", "-", "--", "нет", "0", "н/д"})
-SEPARATORS: Final = (",", ";", "/", "\n", " и ")
+NO_PHONE: Final = frozenset({"", "-", "--", "—", "–", "нет", "0", "н/д"})
+SEPARATORS: Final = re.compile(r"[,;/\n]|\sи\s")
 NO_SHOW_WORDS: Final = ("не явился", "не явилась", "неявка")
 CENT: Final = Decimal("0.01")
 #: Codes seen in one source only; anything else is left out rather than guessed.
-SEXES: Final = {1: "male", 2: "female"}
+SEXES: Final = {
+    **dict.fromkeys(("1", "м", "муж", "мужской", "m", "male"), "male"),
+    **dict.fromkeys(("2", "ж", "жен", "женский", "f", "female"), "female"),
+}
 
 
 def text(value: object) -> str | None:
@@ -59,7 +63,7 @@ def texts(values: Sequence[object]) -> pd.Series:
 
 
 @lru_cache(maxsize=200_000)
-def phone(value: str | int | None, region: str = "RU") -> str | None:
+def phone(value: str | float | Decimal | None, region: str = "RU") -> str | None:
     """Return a phone in E.164.
 
     What is there but cannot be read as a phone is returned as it is, so that validation rejects it with a
@@ -69,19 +73,21 @@ def phone(value: str | int | None, region: str = "RU") -> str | None:
         value: As typed, or as a number in some versions of IDENT.
         region: Country of numbers without a country code.
     """
+    if isinstance(value, float | Decimal) and value == int(value):
+        value = int(value)  # a numeric column
     typed = text(value)
     if typed is None or typed.casefold() in NO_PHONE:
         return None
-    candidates = [typed]
-    for separator in SEPARATORS:
-        candidates += typed.split(separator) if separator in typed else []
-    for candidate in candidates:
+    for candidate in dict.fromkeys((typed, *SEPARATORS.split(typed))):
         try:
             number = phonenumbers.parse(candidate, region)
         except phonenumbers.NumberParseException:
             continue
         if phonenumbers.is_valid_number(number):
             return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    # Whose number it is stands behind it («8916… мама»), or several stand side by side.
+    for match in phonenumbers.PhoneNumberMatcher(typed, region):
+        return phonenumbers.format_number(match.number, phonenumbers.PhoneNumberFormat.E164)
     return typed
 
 
@@ -145,7 +151,8 @@ def flags(values: Sequence[Any]) -> pd.Series:
 
 def sex(values: Sequence[Any]) -> pd.Series:
     """Return ``male``, ``female`` or nothing."""
-    return pd.Series([None if value is None else SEXES.get(int(value)) for value in values], dtype="str")
+    shown = (None if value is None else SEXES.get(str(value).strip(" .").casefold()) for value in values)
+    return pd.Series(list(shown), dtype="str")
 
 
 def statuses(times: Callable[[str], pd.Series], reason_ids: pd.Series) -> pd.Series:

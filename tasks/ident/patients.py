@@ -120,16 +120,19 @@ class PatientFrames:
             [key is None for key in columns["ID_ReceptionCancelReasons"]], dtype=bool
         )
         done = kept & (times["ReceptionEnded"].notna() | times["CheckIssued"].notna())
-        owners = pd.Series(columns["ID_Patients"], dtype="Int64")
+        owners = pd.Series(columns["ID_Patients"], dtype="int64")
         starts = times["PlanStart"]
-        totals = owners[kept].value_counts()
         dated = starts[done & starts.notna()].groupby(owners[done & starts.notna()])
-        first, last, completed = dated.min(), dated.max(), dated.size()
+
+        def aligned(by_patient: pd.Series, missing: int | None = None) -> pd.Series:
+            # Not Series.map: that casts an empty column of times to float, and fails.
+            return by_patient.reindex(keys, fill_value=missing).reset_index(drop=True)
+
         return {
-            "first_visit_at": self._instant(keys.map(first)),
-            "last_visit_at": self._instant(keys.map(last)),
-            "visits_completed": keys.map(completed).fillna(0).astype("int64"),
-            "visits_total": keys.map(totals).fillna(0).astype("int64"),
+            "first_visit_at": self._instant(aligned(dated.min())),
+            "last_visit_at": self._instant(aligned(dated.max())),
+            "visits_completed": aligned(owners[done].value_counts(), 0).astype("int64"),
+            "visits_total": aligned(owners[kept].value_counts(), 0).astype("int64"),
         }
 
     def _instant(self, local: pd.Series) -> pd.Series:
@@ -137,7 +140,7 @@ class PatientFrames:
 
     def _debts(self, keys: pd.Series) -> pd.Series:
         """Sum each patient's debts; nothing where this database has no journal of payments."""
-        if not self._catalogue.has("OrderPaymentsJournal", "Debt"):
+        if not self._catalogue.complete("OrderPaymentsJournal", "ID_Patients", "Debt"):
             return normalise.money([None] * len(keys))
         owed: dict[int, Decimal] = defaultdict(Decimal)
         if len(keys):

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tasks.frames import Entity
 from tasks.ident import queries
-from tasks.ident.access import Access, chunks
+from tasks.ident.access import LIST, Access, chunks
 from tasks.ident.appointments import AppointmentFrames
 from tasks.ident.connection import IdentConnection
 from tasks.ident.dictionaries import Dictionaries, changed_entries
@@ -216,7 +216,7 @@ class IdentReader:
         for row in rows("Receptions", "ID", "ID_Patients"):
             receptions.add(row.ID)
             patients.add(row.ID_Patients)
-        orders = {row.ID_Orders for row in rows("OrderServiceRelation", "ID_Orders")}
+        orders = {row.ID_Orders for row in rows("OrderServiceRelation", "ID_Orders")} - {None}
         touched_orders = [*rows("Orders", "ID_Receptions", "ID_Patients"), *self._orders("ID", orders)]
         # A payment belongs to a patient; the debt of any of their orders may have moved with it.
         payers = {row.ID_Patients for row in rows("PaymentsIn", "ID_Patients")} - {None}
@@ -232,7 +232,7 @@ class IdentReader:
         return receptions - {None}, patients - {None}
 
     def _orders(self, column: str, ids: Collection[int]) -> list[Any]:
-        if not ids or not self.catalogue.has("Orders"):
+        if not ids or not self.catalogue.has("Orders", column):
             return []
         table = TABLES["Orders"]
         query = sa.select(*queries.columns(self.catalogue, "Orders", "ID_Receptions", "ID_Patients"))
@@ -323,7 +323,8 @@ class IdentReader:
                 if other not in known:
                     known.add(other)
                     frontier.append(other)
-        return frozenset(known)
+        # A chain may name a reception that was deleted since.
+        return inside | self.existing(Entity.APPOINTMENT, known - inside)
 
     def _inside(self, ids: frozenset[int], window: Window) -> frozenset[int]:
         """Keep chains that have a row in the window; a chain is kept or left as a whole."""
@@ -354,7 +355,7 @@ class IdentReader:
         if ids is None:
             yield from frames.all_pages(self._page_size)
             return
-        for part in chunks(ids):
+        for part in chunks(ids, min(LIST, self._page_size)):
             yield frames.of(part)
 
     def appointments(self, ids: Collection[int]) -> Iterator[pd.DataFrame]:
@@ -362,5 +363,5 @@ class IdentReader:
         frames = AppointmentFrames(
             self._access, self.catalogue, self._dictionaries(), self._zone, self._no_show_reasons
         )
-        for part in chunks(ids):
+        for part in chunks(ids, min(LIST, self._page_size)):
             yield frames.of(part)

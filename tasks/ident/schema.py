@@ -43,7 +43,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 
 #: Table -> columns, each with the letter of its type.
 _COLUMNS: dict[str, str] = {
-    "Persons": "ID:i Surname:s Name:s Patronymic:s Birthday:a Sex:i Phone:a MobilePhone:a Email:s City:s "
+    "Persons": "ID:i Surname:s Name:s Patronymic:s Birthday:a Sex:a Phone:a MobilePhone:a Email:s City:s "
     "DateTimeChanged:t",
     "Patients": "ID_Persons:i CardNumber:s ParentSNP:s Comment:s ID_InfoSources:i ID_ArchivingReasons:i "
     "ID_Staffs:i SMSRejection:b DateTimeChanged:t",
