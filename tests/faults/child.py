@@ -1,0 +1,241 @@
+"""One run of the transfer in a process of its own, as its steps follow one another in ``flows.sync``.
+
+A process is forked from a server that has imported everything: it costs a fiftieth of a second, may be
+killed at any point, and shares nothing with the next one but the disk.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from pydantic import SecretStr
+
+from tasks import blocks, connections
+from tasks.amocrm.client import AmoClient
+from tasks.amocrm.pacing import Pacer
+from tasks.connections import open_ledger
+from tasks.errors import IdentAmocrmError
+from tasks.ident.connection import IdentConnection, build_engine
+from tasks.ledger.database import Database
+from tasks.ledger.store import Ledger
+from tasks.settings import Settings, load_settings
+from tests.faults.clock import Clock
+from tests.faults.crash import Crash, Point, Points
+
+__all__ = ["CLINIC", "TIMEZONE", "TOKEN", "Job", "Told", "heal", "start", "transfer"]
+
+CLINIC, TIMEZONE, TOKEN = "clinic", "Europe/Moscow", "sandbox-token"
+#: The longest a run may take before it counts as hung.
+SECONDS = 120
+#: Two scans this far apart prove that an entity was never written.
+MINUTE = 61.0
+RUNS_TO_REST, RESTS = 12, 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is to do, and where.
+
+    Attributes:
+        home: The installation's folder.
+        database: SQLite file of the clinic.
+        url: Address of the stand-in.
+        ahead: How far virtual time is in front of the real one.
+        work: Function of the tests, as ``module:name``; called with the open job.
+        crash: Where the process dies.
+        mutation: A deliberate defect, see ``tests.faults.mutations``.
+        settings: Further settings of the installation.
+    """
+
+    home: Path
+    database: Path
+    url: str
+    ahead: float = 0.0
+    work: str = "tests.faults.child:transfer"
+    mode: str = "incremental"
+    crash: Crash | None = None
+    mutation: str = ""
+    validate: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Told:
+    """What a process said before it ended.
+
+    Attributes:
+        code: Code of the error that stopped it, empty where none did, ``killed`` where it said nothing.
+        planned: Rows of its plan.
+        outcomes: How the rows ended, by state.
+        unknown: Rows whose fate in amoCRM is still unknown.
+        runs: The single runs of a healing.
+        said: All it logged, and the text of its error.
+        ahead: Virtual time at its end.
+    """
+
+    code: str = ""
+    planned: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0
+    writes: int = 0
+    points: list[Point] = field(default_factory=list)
+    said: str = ""
+    ahead: float = 0.0
+    exit_code: int = 0
+    answer: Any = None
+    runs: list[Told] = field(default_factory=list)
+
+    @property
+    def adds_up(self) -> bool:
+        return self.planned == sum(self.outcomes.values())
+
+
+def transfer(job: Job, told: Told) -> None:
+    """The steps of ``flows.sync.sync``, without Prefect around them."""
+    from tasks.extract import read_changes
+    from tasks.gate import pass_gate
+    from tasks.load import apply_plan, recover_attempts
+    from tasks.plan import build_plan
+    from tasks.report import build_report
+    from tasks.workspace import close_workspace, workspace
+
+    run_id, ledger = str(uuid4()), open_ledger()
+    record = ledger.connection(CLINIC)
+    ledger.start_run(run_id, record.clinic_uid, job.mode, by="faults")
+    try:
+        space = pass_gate(run_id, CLINIC, job.mode, dry_run=False)
+        recover_attempts(space)
+        told.unknown = sum(len(keys) for keys in space.unknown.values())
+        read_changes(space)
+        _checked(job)(space)
+        build_plan(space)
+        told.planned = len(space.plan)
+        apply_plan(space)
+        ledger.finish_run(run_id, "completed", build_report(space).as_dict())
+    except IdentAmocrmError as error:
+        ledger.finish_run(run_id, "failed", {"code": error.code})
+        raise
+    finally:
+        told.outcomes = _outcomes(ledger, run_id)
+        try:
+            told.writes = workspace(run_id).client.writes
+        except IdentAmocrmError:
+            told.writes = 0
+        close_workspace(run_id)
+
+
+def heal(job: Job, told: Told) -> None:
+    """Run until nothing is planned, written or unknown any more, twice; a minute passes in between."""
+    rests = 0
+    for _ in range(RUNS_TO_REST):
+        run = Told()
+        transfer(job, run)
+        told.runs.append(run)
+        rests = 0 if run.planned or run.writes or run.unknown else rests + 1
+        if rests == RESTS:
+            return
+        time.sleep(MINUTE)
+    told.code = "restless"
+
+
+def _checked(job: Job) -> Callable[[Any], object]:
+    from tasks.validate import apply_expectations
+
+    if not job.validate:
+        # Great Expectations takes a second a frame; what it keeps back here is told by two columns.
+        from tests.faults import quick_gate
+
+        quick_gate.install()
+    return apply_expectations
+
+
+def _outcomes(ledger: Ledger, run_id: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for counts in ledger.outcome_counts(run_id).values():
+        for state, number in counts.items():
+            found[state.value] = found.get(state.value, 0) + number
+    return found
+
+
+# ---- the process -------------------------------------------------------------------------------------------
+
+
+def start(job: Job, *, seconds: float = SECONDS) -> Told:
+    """Run a job in a new process and return what it said."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.preload"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_live, args=(job, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        told: Told = ours.recv() if ours.poll(seconds) else Told(code="hung")
+    except EOFError:
+        told = Told(code="killed", ahead=job.ahead)
+    if told.code == "hung":
+        process.kill()
+    process.join()
+    told.exit_code = process.exitcode or 0
+    ours.close()
+    process.close()
+    return told
+
+
+def _live(job: Job, pipe: Connection) -> None:
+    clock, told, log = Clock(job.ahead), Told(), io.StringIO()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    logging.basicConfig(stream=log, level=logging.INFO, force=True)
+    _surround(job, clock)
+    points = Points(job.crash)
+    points.install()
+    if job.mutation:
+        importlib.import_module("tests.faults.mutations").install(job.mutation)
+    module, name = job.work.split(":")
+    try:
+        getattr(importlib.import_module(module), name)(job, told)
+    except IdentAmocrmError as error:
+        told.code = error.code
+        log.write(traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - the parent judges it by its name
+        told.code = type(error).__name__
+        log.write(traceback.format_exc())
+    told.points, told.said, told.ahead = points.seen, log.getvalue(), clock.ahead
+    pipe.send(told)
+
+
+def _surround(job: Job, clock: Clock) -> None:
+    """Give the process its settings, virtual time, and secrets without Prefect's blocks."""
+    os.environ |= {"IDENT_AMOCRM_HOME": str(job.home), "IDENT_AMOCRM_WORKERS": "1"} | job.settings
+    load_settings.cache_clear()
+    time.time, time.monotonic, time.sleep = clock.time, clock.monotonic, clock.sleep
+    Database.now = lambda _database, _connection: clock.time()  # type: ignore[method-assign]
+    source = IdentConnection(driver="sqlite", database=str(job.database), timezone=TIMEZONE)
+
+    def client(base_url: str, token: SecretStr, settings: Settings) -> AmoClient:
+        pacer = Pacer(settings.requests_per_second, clock=clock.time, sleep=clock.sleep)
+        return AmoClient(
+            base_url, token, settings=settings, pacer=pacer, sleep=clock.sleep, clock=clock.monotonic
+        )
+
+    account = blocks.AmoCrmAccount(base_url=job.url, token=SecretStr(TOKEN))
+    replaced: dict[tuple[Any, str], Any] = {
+        (blocks, "load_account"): lambda: account,
+        (blocks, "load_database"): lambda _clinic: source,
+        (connections, "_client"): client,
+        (connections, "build_engine"): lambda link: build_engine(link, clock=lambda: clock.local(TIMEZONE)),
+    }
+    for (holder, name), value in replaced.items():
+        setattr(holder, name, value)
