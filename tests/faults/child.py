@@ -13,6 +13,7 @@ import os
 import signal
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import sqlalchemy as sa
 from pydantic import SecretStr
 
 from tasks import blocks, connections
@@ -31,6 +33,7 @@ from tasks.errors import IdentAmocrmError
 from tasks.ident.connection import IdentConnection, build_engine
 from tasks.ledger.database import Database
 from tasks.ledger.store import Ledger
+from tasks.ledger.tables import outcome
 from tasks.settings import Settings, load_settings
 from tests.faults.clock import Clock
 from tests.faults.crash import Crash, Point, Points
@@ -42,7 +45,9 @@ CLINIC, TIMEZONE, TOKEN = "clinic", "Europe/Moscow", "sandbox-token"
 SECONDS = 120
 #: Two scans this far apart prove that an entity was never written.
 MINUTE = 61.0
-RUNS_TO_REST, RESTS = 12, 2
+RUNS_TO_REST = 12
+#: Quiet runs that end a healing; the second of two full reads believes that a row is gone.
+RESTS = {"incremental": 1, "full": 2}
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Told:
         code: Code of the error that stopped it, empty where none did, ``killed`` where it said nothing.
         planned: Rows of its plan.
         outcomes: How the rows ended, by state.
+        ends: Kind, source id, state and reason of each planned row.
         unknown: Rows whose fate in amoCRM is still unknown.
         runs: The single runs of a healing.
         said: All it logged, and the text of its error.
@@ -89,6 +95,7 @@ class Told:
     code: str = ""
     planned: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
+    ends: list[tuple[str, int, str, str]] = field(default_factory=list)
     unknown: int = 0
     writes: int = 0
     points: list[Point] = field(default_factory=list)
@@ -129,7 +136,8 @@ def transfer(job: Job, told: Told) -> None:
         ledger.finish_run(run_id, "failed", {"code": error.code})
         raise
     finally:
-        told.outcomes = _outcomes(ledger, run_id)
+        told.ends = _ends(ledger, run_id)
+        told.outcomes = dict(Counter(state for _kind, _key, state, _reason in told.ends))
         try:
             told.writes = workspace(run_id).client.writes
         except IdentAmocrmError:
@@ -138,14 +146,14 @@ def transfer(job: Job, told: Told) -> None:
 
 
 def heal(job: Job, told: Told) -> None:
-    """Run until nothing is planned, written or unknown any more, twice; a minute passes in between."""
-    rests = 0
+    """Run until nothing is planned, written or unknown any more; a minute passes in between."""
+    rests, enough = 0, RESTS[job.mode]
     for _ in range(RUNS_TO_REST):
         run = Told()
         transfer(job, run)
         told.runs.append(run)
         rests = 0 if run.planned or run.writes or run.unknown else rests + 1
-        if rests == RESTS:
+        if rests == enough:
             return
         time.sleep(MINUTE)
     told.code = "restless"
@@ -162,12 +170,10 @@ def _checked(job: Job) -> Callable[[Any], object]:
     return apply_expectations
 
 
-def _outcomes(ledger: Ledger, run_id: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for counts in ledger.outcome_counts(run_id).values():
-        for state, number in counts.items():
-            found[state.value] = found.get(state.value, 0) + number
-    return found
+def _ends(ledger: Ledger, run_id: str) -> list[tuple[str, int, str, str]]:
+    columns = (outcome.c.kind, outcome.c.source_id, outcome.c.state, outcome.c.reason)
+    with ledger.database.read() as link:
+        return [tuple(row) for row in link.execute(sa.select(*columns).where(outcome.c.run_id == run_id))]
 
 
 # ---- the process -------------------------------------------------------------------------------------------

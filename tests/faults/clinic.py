@@ -124,12 +124,12 @@ class Clinic:
         if row is None:
             return ""
         self.stale.add(row["ID_Patients"])
-        return self._reception(row, ID_Patients=self._any_person()["ID"])
+        return self._reception(row, ID_Patients=self._any_person(sound=True)["ID"])
 
     def deletion(self) -> str:
         """Delete a reception nobody was rescheduled from or to: a chain is deleted with its last row."""
-        rows = self.store.rows("Receptions")
-        parents = {row["ID_ReceptionsTransferFrom"] for row in rows}
+        rows = self.store.rows("Receptions")[:-1]  # SQLite would give the highest id out again, IDENT never
+        parents = {row["ID_ReceptionsTransferFrom"] for row in self.store.rows("Receptions")}
         free = [
             row for row in rows if row["ID"] not in parents and row["ID_ReceptionsTransferFrom"] is None
         ]
@@ -139,6 +139,30 @@ class Clinic:
         self.stale.add(row["ID_Patients"])
         return f"reception {row['ID']} deleted"
 
+    # ---- turns that tests ask for by name ----------------------------------------------------------------
+
+    def latest_moved_to_new_row(self) -> str:
+        row = self._latest("Receptions")
+        self._reception(row, ReceptionCanceled=self.now, ID_ReceptionCancelReasons=TRANSFER_REASON)
+        new = self._book(row["ID_Patients"], ID_ReceptionsTransferFrom=row["ID"], **self._later(row))
+        return f"reception {row['ID']} moved to {new}"
+
+    def latest_chain_loses_its_first_row(self) -> str:
+        row = self._latest("Receptions")
+        self._delete("Receptions", "ID", row["ID_ReceptionsTransferFrom"])
+        return f"reception {row['ID_ReceptionsTransferFrom']} deleted"
+
+    def first_booking_handed_to_latest_patient(self) -> str:
+        row = self._planned()
+        return self._reception(row, ID_Patients=self._latest("Persons")["ID"]) if row else ""
+
+    def latest_patient_corrected(self) -> str:
+        return self._person(self._latest("Persons"), Surname="Исправлена", MobilePhone=self._phone())
+
+    def reschedule_latest(self) -> str:
+        row = self._latest("Receptions")
+        return self._reception(row, **self._later(row))
+
     # ---- helpers ---------------------------------------------------------------------------------------
 
     def rows(self, table: str) -> list[dict[str, Any]]:
@@ -147,9 +171,13 @@ class Clinic:
     def _phone(self) -> str:
         return f"+7916{self.rng.randrange(10**7):07}"
 
-    def _any_person(self) -> Row:
+    def _latest(self, table: str) -> Row:
+        return self.store.rows(table)[-1]
+
+    def _any_person(self, *, sound: bool = False) -> Row:
         keys = {row["ID_Persons"] for row in self.store.rows("Patients")}
-        return self.rng.choice([row for row in self.store.rows("Persons") if row["ID"] in keys])
+        persons = [row for row in self.store.rows("Persons") if row["ID"] in keys]
+        return self.rng.choice([row for row in persons if not sound or row["MobilePhone"] != BROKEN_PHONES[0]])
 
     def _person(self, row: Row, **values: Any) -> str:
         self.store.update("Persons", {"ID": row["ID"]}, values | {"DateTimeChanged": self.now})

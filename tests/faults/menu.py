@@ -50,6 +50,9 @@ class RandomFaults(Faults):
         self._halves = [[name for name in half if name in names] for half in (BEFORE, AFTER)]
 
     def take(self, method: str, path: str) -> Fault | None:
+        if (asked := super().take(method, path)) is not None:
+            self.dealt[asked.mode] += 1
+            return asked
         if self._rng.random() >= self.rate:
             return None
         half = self._halves[self._rng.randrange(2)] or self._halves[0] or self._halves[1]

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.sandbox.amocrm.server import StandIn
+from deployments.sandbox.amocrm.state import MANAGER_ID
+from deployments.sandbox.amocrm.validation import validate_batch
 from deployments.sandbox.compare import CONTACT_MARK, LEAD_MARK, Crm
+from deployments.sandbox.expected import PIPELINE_NAMES
 
 __all__ = ["HANDS", "People"]
 
@@ -100,6 +103,28 @@ class People:
         self.crm.admin("delete", {"entity": kind, "id": row["id"]})
         self.removed[kind].add(key)
         return f"manager deletes {kind} {key}"
+
+    def own_contact_with_deal(self, patient: dict[str, Any]) -> tuple[int, int]:
+        """Let a manager have made a contact and an open deal for a patient before IDENT's card came."""
+        state = self.crm.sandbox.state
+        person = {
+            "last_name": patient["Surname"],
+            "first_name": patient["Name"],
+            "custom_fields_values": [
+                {"field_code": "PHONE", "values": [{"value": patient["MobilePhone"], "enum_code": "MOB"}]}
+            ],
+        }
+        (card,) = validate_batch(state, "contacts", [person], create=True)
+        contact = state.create("contacts", card, MANAGER_ID)
+        pipeline = next(one for one in state.pipelines.values() if one.name == PIPELINE_NAMES[True])
+        wish = {
+            "name": "Звонок",
+            "pipeline_id": pipeline.id,
+            "status_id": pipeline.first_open().id,
+            "_embedded": {"contacts": [{"id": contact.id, "is_main": True}]},
+        }
+        (deal,) = validate_batch(state, "leads", [wish], create=True)
+        return contact.id, state.create("leads", deal, MANAGER_ID).id
 
     def merged(self, view: Crm) -> str:
         one, two = self._pick(view, "contacts"), self._pick(view, "contacts")
