@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import sqlite3
 from contextlib import closing
@@ -36,6 +37,12 @@ class Clinic:
         self.gone: set[int] = set()
         self.gone_patients: set[int] = set()
         self.stale: set[int] = set()
+
+    def branched(self, path: Path, clock: Clock) -> Clinic:
+        """Return the same clinic on a copy of its file."""
+        branch = Clinic(path, clock, copy.deepcopy(self.rng))
+        branch.gone, branch.gone_patients, branch.stale = set(self.gone), set(self.gone_patients), set(self.stale)
+        return branch
 
     @property
     def now(self) -> datetime:
@@ -162,6 +169,20 @@ class Clinic:
     def reschedule_latest(self) -> str:
         row = self._latest("Receptions")
         return self._reception(row, **self._later(row))
+
+    def first_booking_handed_to_another(self) -> str:
+        row = self.store.rows("Receptions")[-2]
+        return self._reception(row, ID_Patients=self._any_person(sound=True)["ID"])
+
+    def city_of_latest(self, city: str | None) -> str | None:
+        """Change a patient's city; returns the one before."""
+        row = self._latest("Persons")
+        self._person(row, City=city)
+        before: str | None = row["City"]
+        return before
+
+    def nothing_but_a_stamp(self) -> str:
+        return self._person(self._any_person())
 
     # ---- helpers ---------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ import copy
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +117,19 @@ class World:
         clock, rng = Clock(), random.Random(seed)
         return cls(crm, folder, clock, Clinic(folder / "clinic.db", clock, rng), People(crm, rng), mutation)
 
+    def branch(self, folder: Path, state: State) -> World:
+        """Go on in a copy, from an account as it was then."""
+        shutil.copytree(self.folder, folder)
+        self.crm.sandbox.state = copy.deepcopy(state)
+        clock = Clock(self.clock.ahead)
+        kept = {name: copy.deepcopy(getattr(self, name)) for name in ("frozen", "moved", "starts", "diary")}
+        people = replace(
+            self.people,
+            **{name: copy.deepcopy(getattr(self.people, name)) for name in ("names", "places", "removed")},
+        )
+        clinic = self.clinic.branched(folder / "clinic.db", clock)
+        return World(self.crm, folder, clock, clinic, people, self.mutation, **kept)
+
     @contextmanager
     def open(self) -> Iterator[World]:
         """Let the account live in virtual time, too."""
@@ -145,15 +158,16 @@ class World:
         rate: float = 0.0,
         seed: int = 0,
         faults: Sequence[Fault] = (),
-        **more: Any,
+        work: str = Job.work,
+        settings: Mapping[str, str] | None = None,
     ) -> Told:
         """Run the transfer once, under faults at the given rate, killed where the crash says."""
         wanted = self.expectation()
         dealer = RandomFaults(rate, seed)
         dealer.pending.extend(faults)
         self.crm.sandbox.faults = dealer
-        patience = {"IDENT_AMOCRM_READ_TIMEOUT": str(WRITE_TIMEOUT)}
-        told = start(self._job(mode=mode, crash=crash, settings=patience, **more))
+        patience = {"IDENT_AMOCRM_READ_TIMEOUT": str(WRITE_TIMEOUT), **(settings or {})}
+        told = start(self.job(mode=mode, crash=crash, settings=patience, work=work))
         self.crm.sandbox.faults = Faults()
         self.faults += dealer.dealt
         self.crashes += told.code == "killed"
@@ -167,7 +181,7 @@ class World:
     def heal(self, mode: str = "incremental") -> None:
         """Let it run without faults until it rests."""
         wanted = self.expectation()
-        told = start(self._job(mode=mode, work="tests.faults.child:heal"))
+        told = start(self.job(mode=mode, work="tests.faults.child:heal"))
         self._note(f"heal {mode}: {told.code} {[_short(run) for run in told.runs]}")
         for run in told.runs:
             self._check(run, faulty=False)
@@ -219,7 +233,13 @@ class World:
         if told.code not in (EXPECTED if faulty else {""}):
             self.problems.append(f"a run ended with {told.code}")
 
-    def _job(self, **values: Any) -> Job:
+    def forget(self) -> None:
+        """Begin without an installation and without a configured account."""
+        shutil.rmtree(self.folder / "home")
+        self.crm.sandbox.reset()
+
+    def job(self, **values: Any) -> Job:
+        """Return a job in this world, now."""
         home, database = self.folder / "home", self.folder / "clinic.db"
         return Job(home, database, self.crm.url, ahead=self.clock.ahead, mutation=self.mutation, **values)
 
