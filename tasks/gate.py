@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import getnode, uuid4
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -41,12 +42,19 @@ MAPPING = "mapping"
 class LeaseKeeper:
     """Keeps a clinic's lease for one run; called before each request.
 
-    A process that slept longer than the lease finds it lost and stops before it sends anything.
+    A process that slept longer than the lease finds it lost and stops before it sends anything. One that was
+    killed on this machine gives way at once; another machine's is waited for.
+
+    Args:
+        ledger: The installation's ledger.
+        clinic_uid: The clinic.
+        seconds: How long the lease lasts without renewal.
+        grace: The longest that a request may be under way.
     """
 
-    def __init__(self, ledger: Ledger, clinic_uid: str, seconds: int) -> None:
-        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self.token = ledger.acquire_lease(clinic_uid, owner, seconds)
+    def __init__(self, ledger: Ledger, clinic_uid: str, seconds: int, grace: float) -> None:
+        owner = f"{_machine()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.token = ledger.acquire_lease(clinic_uid, owner, seconds, grace=grace, is_dead=_is_dead)
         self._ledger, self._uid, self._seconds = ledger, clinic_uid, seconds
         self._renewed = time.monotonic()
         self._lock = threading.Lock()
@@ -61,6 +69,24 @@ class LeaseKeeper:
     def release(self) -> None:
         """Give the lease back."""
         self._ledger.release_lease(self._uid, self.token)
+
+
+def _machine() -> str:
+    return f"{socket.gethostname()}-{getnode():x}"
+
+
+def _is_dead(owner: str) -> bool:
+    """Tell whether the owner of a lease was a process of this machine that is gone."""
+    machine, _colon, rest = owner.rpartition(":")[0].rpartition(":")
+    if machine != _machine() or not rest.isdigit() or sys.platform == "win32":
+        return False  # Windows has no harmless question to a process: the lease runs out there
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 class Guard:
@@ -112,7 +138,8 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     known = amocrm_account(ledger)
     if deployment.id:
         refuse_while_open(ledger)
-    lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds)
+    grace = settings.connect_timeout + settings.read_timeout
+    lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
     opened: list[Callable[[], None]] = [lease.release]
     try:
         connection, reader = open_source(record, settings)
