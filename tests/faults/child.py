@@ -16,6 +16,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,6 +27,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from tasks import blocks, connections
+from tasks import plan as planning
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.pacing import Pacer
 from tasks.connections import open_ledger
@@ -63,6 +65,7 @@ class Job:
         crash: Where the process dies.
         mutation: A deliberate defect, see ``tests.faults.mutations``.
         settings: Further settings of the installation.
+        removed: Cards that people deleted, by entity and source id, for ``setting_up.decide``.
     """
 
     home: Path
@@ -75,6 +78,7 @@ class Job:
     mutation: str = ""
     validate: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+    removed: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass
@@ -236,10 +240,16 @@ def _surround(job: Job, clock: Clock) -> None:
             base_url, token, settings=settings, pacer=pacer, sleep=clock.sleep, clock=clock.monotonic
         )
 
+    class Virtual(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.fromtimestamp(clock.time(), tz=tz)
+
     account = blocks.AmoCrmAccount(base_url=job.url, token=SecretStr(TOKEN))
     replaced: dict[tuple[Any, str], Any] = {
         (blocks, "load_account"): lambda: account,
         (blocks, "load_database"): lambda _clinic: source,
+        (planning, "datetime"): Virtual,
         (connections, "_client"): client,
         (connections, "build_engine"): lambda link: build_engine(link, clock=lambda: clock.local(TIMEZONE)),
     }

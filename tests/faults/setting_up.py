@@ -10,11 +10,11 @@ from pydantic import SecretStr
 import tasks.events
 from tasks import blocks, configure, connections, transfer
 from tasks.ledger.store import Ledger
-from tasks.records import Kind
+from tasks.records import MAYBE_REMOVED, Kind
 from tasks.settings import load_settings
 from tests.faults.child import CLINIC, TOKEN, Job, Told
 
-__all__ = ["operate", "set_up"]
+__all__ = ["decide", "operate", "set_up"]
 
 
 def set_up(job: Job, told: Told) -> None:
@@ -59,3 +59,13 @@ def operate(job: Job, told: Told) -> None:
 
 def _known(ledger: Ledger, clinic_uid: str) -> list[int]:
     return [int(key) for key in ledger.applied_index(clinic_uid, Kind.CONTACT).source_ids]
+
+
+def decide(job: Job, told: Told) -> None:
+    """Let a person answer what the transfer would not decide alone: what nobody removed may be sent."""
+    ledger = connections.open_ledger()
+    uid = ledger.connection(CLINIC).clinic_uid
+    asked = [reject for _uid, reject in ledger.rejects(uid) if reject.reason == MAYBE_REMOVED]
+    for entity in {reject.entity for reject in asked}:
+        keys = [reject.source_id for reject in asked if reject.entity == entity]
+        ledger.release(uid, entity, [key for key in keys if (entity, key) not in job.removed])

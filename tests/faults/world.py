@@ -192,6 +192,7 @@ class World:
         """Heal by increments, judge; heal by full reads, which see deletions, and judge again."""
         self.clock.sleep(WHILE)
         self.heal()
+        self._decide()
         first = self.judge(full=False)
         self.heal("full")
         last = self.judge(full=True)
@@ -200,6 +201,15 @@ class World:
             known = getattr(last, name)
             known += [f"before a full read: {text}" for text in getattr(first, name) if text not in known]
         return last
+
+    def _decide(self) -> None:
+        """Let a person say of each lost creation whether the card was deleted since."""
+        kinds = {"contacts": "contact", "leads": "lead"}
+        removed = frozenset((kinds[kind], key) for kind in kinds for key in self.people.removed[kind])
+        if removed:
+            told = start(self.job(work="tests.faults.setting_up:decide", removed=removed))
+            self._check(told, faulty=False)
+            self.heal()
 
     # ---- what is seen ----------------------------------------------------------------------------------
 
