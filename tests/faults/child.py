@@ -40,7 +40,7 @@ from tasks.settings import Settings, load_settings
 from tests.faults.clock import Clock
 from tests.faults.crash import Crash, Point, Points
 
-__all__ = ["CLINIC", "TIMEZONE", "TOKEN", "Job", "Told", "heal", "start", "transfer"]
+__all__ = ["CLINIC", "TIMEZONE", "TOKEN", "Job", "Running", "Told", "heal", "start", "transfer"]
 
 CLINIC, TIMEZONE, TOKEN = "clinic", "Europe/Moscow", "sandbox-token"
 #: The longest a run may take before it counts as hung.
@@ -65,6 +65,7 @@ class Job:
         crash: Where the process dies.
         mutation: A deliberate defect, see ``tests.faults.mutations``.
         settings: Further settings of the installation.
+        jump: By how much this machine's clock is wrong; the clinic's and amoCRM's are right.
         removed: Cards that people deleted, by entity and source id, for ``setting_up.decide``.
     """
 
@@ -78,6 +79,7 @@ class Job:
     mutation: str = ""
     validate: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+    jump: float = 0.0
     removed: frozenset[tuple[str, int]] = frozenset()
 
 
@@ -183,29 +185,45 @@ def _ends(ledger: Ledger, run_id: str) -> list[tuple[str, int, str, str]]:
 # ---- the process -------------------------------------------------------------------------------------------
 
 
-def start(job: Job, *, seconds: float = SECONDS) -> Told:
-    """Run a job in a new process and return what it said."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.preload"])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_live, args=(job, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        told: Told = ours.recv() if ours.poll(seconds) else Told(code="hung")
-    except EOFError:
-        told = Told(code="killed", ahead=job.ahead)
-    if told.code == "hung":
-        process.kill()
-    process.join()
-    told.exit_code = process.exitcode or 0
-    ours.close()
-    process.close()
-    return told
+class Running:
+    """A process that works on a job."""
+
+    def __init__(self, job: Job) -> None:
+        context = get_context("forkserver")
+        context.set_forkserver_preload(["tests.faults.preload"])
+        self._ours, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_live, args=(job, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._job = job
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid or 0
+
+    def end(self, seconds: float = SECONDS) -> Told:
+        """Wait for its end and return what it said."""
+        try:
+            told: Told = self._ours.recv() if self._ours.poll(seconds) else Told(code="hung")
+        except EOFError:
+            told = Told(code="killed", ahead=self._job.ahead)
+        if told.code == "hung":
+            self._process.kill()
+        self._process.join()
+        told.exit_code = self._process.exitcode or 0
+        self._ours.close()
+        self._process.close()
+        return told
+
+
+def start(job: Job) -> Told:
+    """Run a job in a new process to its end."""
+    return Running(job).end()
 
 
 def _live(job: Job, pipe: Connection) -> None:
-    clock, told, log = Clock(job.ahead), Told(), io.StringIO()
+    clock, told, log = Clock(job.ahead + job.jump), Told(), io.StringIO()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.basicConfig(stream=log, level=logging.INFO, force=True)
     _surround(job, clock)
@@ -222,7 +240,7 @@ def _live(job: Job, pipe: Connection) -> None:
     except Exception as error:  # noqa: BLE001 - the parent judges it by its name
         told.code = type(error).__name__
         log.write(traceback.format_exc())
-    told.points, told.said, told.ahead = points.seen, log.getvalue(), clock.ahead
+    told.points, told.said, told.ahead = points.seen, log.getvalue(), clock.ahead - job.jump
     pipe.send(told)
 
 
@@ -232,6 +250,7 @@ def _surround(job: Job, clock: Clock) -> None:
     load_settings.cache_clear()
     time.time, time.monotonic, time.sleep = clock.time, clock.monotonic, clock.sleep
     Database.now = lambda _database, _connection: clock.time()  # type: ignore[method-assign]
+    right = Clock(job.ahead)  # IDENT stamps and tells the time by its own clock
     source = IdentConnection(driver="sqlite", database=str(job.database), timezone=TIMEZONE)
 
     def client(base_url: str, token: SecretStr, settings: Settings) -> AmoClient:
@@ -251,7 +270,7 @@ def _surround(job: Job, clock: Clock) -> None:
         (blocks, "load_database"): lambda _clinic: source,
         (planning, "datetime"): Virtual,
         (connections, "_client"): client,
-        (connections, "build_engine"): lambda link: build_engine(link, clock=lambda: clock.local(TIMEZONE)),
+        (connections, "build_engine"): lambda link: build_engine(link, clock=lambda: right.local(TIMEZONE)),
     }
     for (holder, name), value in replaced.items():
         setattr(holder, name, value)

@@ -7,11 +7,11 @@ the ledger commits everything, and ``AmoClient._exchange``, through which every 
 from __future__ import annotations
 
 import ast
-import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +25,10 @@ from tasks.amocrm.answers import Answer
 from tasks.amocrm.client import AmoClient
 from tasks.ledger.database import Database
 
-__all__ = ["Crash", "Point", "Points", "commit_points"]
+__all__ = ["OPENING", "Crash", "Point", "Points", "commit_points"]
 
+#: The moment before a transaction begins; nobody dies there, but a process may fall asleep.
+OPENING = "opening"
 LEDGER = Path(__file__).parents[2] / "tasks" / "ledger"
 
 
@@ -44,10 +46,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Crash:
-    """What happens at a point: SIGKILL, or SIGTERM as from an operator."""
+    """What happens at a point: SIGKILL, SIGTERM as from an operator, SIGSTOP as of a machine that sleeps.
+
+    Attributes:
+        asleep: Seconds that have passed when a stopped process wakes up.
+    """
 
     point: Point
     signal: int = signal.SIGKILL
+    asleep: float = 0.0
 
 
 @dataclass
@@ -65,7 +72,9 @@ class Points:
             point = Point(name, when, self._counts[name, when])
             self.seen.append(point)
         if self.crash is not None and self.crash.point == point:
-            os.kill(os.getpid(), self.crash.signal)
+            # To this very thread: another one might take the signal a moment later.
+            signal.pthread_kill(threading.get_ident(), self.crash.signal)
+            time.sleep(self.crash.asleep)  # virtual
 
     def install(self) -> None:
         """Wrap commits and requests of this process."""
@@ -74,6 +83,7 @@ class Points:
         @contextmanager
         def watched(database: Database) -> Iterator[sa.Connection]:
             name = f"commit {_caller()}"
+            points.reach(name, OPENING)
             with write(database) as connection:
                 yield connection
                 points.reach(name, "before")

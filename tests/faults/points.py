@@ -12,7 +12,7 @@ from deployments.sandbox.amocrm.faults import Fault
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.amocrm.state import State
 from tests.faults.child import start
-from tests.faults.crash import Crash, Point
+from tests.faults.crash import OPENING, Crash, Point
 from tests.faults.judge import Verdict
 from tests.faults.world import Template, World
 
@@ -175,6 +175,6 @@ class Points:
             for point in points:
                 kind = point.name, point.when
                 again = kind in known and not point.name.startswith(REPEATED)
-                if not again and point.n in {1, 2, last[kind]}:
+                if point.when != OPENING and not again and point.n in {1, 2, last[kind]}:
                     yield name, point
             known |= last.keys()
