@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -77,9 +78,15 @@ def apply_plan(space: Workspace) -> Load:
         )
         for kind in (Kind.CONTACT, Kind.LEAD, Kind.LINK)
     }
-    load_plan(
-        run, space.plan, lambda row: _card(space, row, known), lambda: space.ledger.settled(space.run_id)
-    )
+    unacknowledged = {
+        kind: space.ledger.unacknowledged(space.uid, kind) for kind in (Kind.CONTACT, Kind.LEAD)
+    }
+
+    def card(row: PlanRow) -> Card:
+        pending = unacknowledged.get(row.kind, {}).get(row.source_id, ())
+        return replace(_card(space, row, known), unacknowledged=pending)
+
+    load_plan(run, space.plan, card, lambda: space.ledger.settled(space.run_id))
     return run
 
 

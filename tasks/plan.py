@@ -102,6 +102,7 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
         lambda keys: space.ledger.applied_rows(space.uid, kind, keys),
         transferred,
         parked,
+        space.ledger.unacknowledged(space.uid, kind),
     )
     space.silent[kind] = difference.silent
     unknown = space.unknown.get(kind, frozenset()) | (undecided - released)

@@ -19,6 +19,7 @@ __all__ = [
     "Action",
     "AppliedRow",
     "Attempt",
+    "Batch",
     "CustomField",
     "FieldEnum",
     "Kind",
@@ -222,6 +223,27 @@ class AppliedRow:
     pipeline_id: int | None = None
     status_id: int | None = None
     is_primary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Writes that are about to leave in one request.
+
+    Attributes:
+        kind: What is written.
+        action: What is done to it.
+        source_ids: The rows.
+        request_hash: Keyed hash of the request.
+        highest_amo_id: Highest id of this kind seen before.
+        rows: Snapshot rows as they will be once amoCRM acknowledged them.
+    """
+
+    kind: Kind
+    action: Action
+    source_ids: tuple[int, ...]
+    request_hash: int
+    highest_amo_id: int = 0
+    rows: tuple[AppliedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

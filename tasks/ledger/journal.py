@@ -9,12 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from tasks.ledger.database import Database
-from tasks.ledger.snapshot import chunks, upsert_applied
+from tasks.ledger.packing import chunks
+from tasks.ledger.sent import drop_attempted, keep_sent
+from tasks.ledger.snapshot import upsert_applied
 from tasks.ledger.tables import attempt, outcome, plan, reject, waiting
 from tasks.records import (
     Action,
     AppliedRow,
     Attempt,
+    Batch,
     Kind,
     Outcome,
     OutcomeState,
@@ -91,35 +94,26 @@ class Journal:
 
     # ---- attempts ------------------------------------------------------------------------------------
 
-    def begin_attempt(
-        self,
-        run_id: str,
-        clinic_uid: str,
-        account_id: int,
-        kind: Kind,
-        action: Action,
-        source_ids: Sequence[int],
-        request_hash: int,
-        highest_amo_id: int,
-    ) -> Attempt:
+    def begin_attempt(self, run_id: str, clinic_uid: str, account_id: int, batch: Batch) -> Attempt:
         """Commit the intention to send a batch; only then may its request leave."""
         now = time.time()
         values: dict[str, Any] = {
             "run_id": run_id,
             "clinic_uid": clinic_uid,
             "account_id": account_id,
-            "kind": kind.value,
-            "action": action.value,
-            "source_ids": ",".join(str(key) for key in source_ids),
-            "request_hash": request_hash,
-            "highest_amo_id": highest_amo_id,
+            "kind": batch.kind.value,
+            "action": batch.action.value,
+            "source_ids": ",".join(str(key) for key in batch.source_ids),
+            "request_hash": batch.request_hash,
+            "highest_amo_id": batch.highest_amo_id,
             "started_at": now,
             "scans": 0,
         }
         with self.database.write() as connection:
             inserted = connection.execute(sa.insert(attempt).values(values)).inserted_primary_key
-        number = int(inserted[0]) if inserted else 0
-        return Attempt(number, run_id, kind, action, tuple(source_ids), highest_amo_id, now)
+            number = int(inserted[0]) if inserted else 0
+            keep_sent(self.database, connection, number, clinic_uid, batch.rows)
+        return Attempt(number, run_id, batch.kind, batch.action, batch.source_ids, batch.highest_amo_id, now)
 
     def acknowledge(
         self, attempt_id: int, applied: Sequence[AppliedRow], outcomes: Sequence[Outcome]
@@ -131,13 +125,28 @@ class Journal:
         """
         with self.database.write() as connection:
             clinic_uid, account_id = _close(connection, attempt_id)
+            action = connection.execute(
+                sa.select(attempt.c.action).where(attempt.c.id == attempt_id)
+            ).scalar()
+            if action == Action.CREATE.value:
+                drop_attempted(connection, attempt_id)
             upsert_applied(self.database, connection, clinic_uid, account_id, applied)
             self._record(connection, clinic_uid, outcomes)
 
-    def close_attempt(self, attempt_id: int, outcomes: Sequence[Outcome]) -> None:
-        """Commit that a batch wrote nothing."""
+    def close_attempt(
+        self, attempt_id: int, outcomes: Sequence[Outcome], *, maybe_written: bool = False
+    ) -> None:
+        """Commit the end of a batch without a receipt.
+
+        Args:
+            attempt_id: The batch.
+            outcomes: How its rows ended.
+            maybe_written: Whether amoCRM may hold what was sent; then it stays known as ours.
+        """
         with self.database.write() as connection:
             clinic_uid, _account_id = _close(connection, attempt_id)
+            if not maybe_written:
+                drop_attempted(connection, attempt_id)
             self._record(connection, clinic_uid, outcomes)
 
     def open_attempts(self, clinic_uid: str) -> list[Attempt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from tasks.errors import GuardError
 from tasks.ledger.database import Database
 from tasks.ledger.hashing import SCHEME
+from tasks.ledger.packing import chunks, pack, unpack
+from tasks.ledger.sent import drop_replaced
 from tasks.ledger.tables import applied
-from tasks.records import DATA, AppliedRow, Kind
+from tasks.records import AppliedRow, Kind
 
 __all__ = ["AppliedIndex", "Snapshot", "upsert_applied"]
-
-CHUNK = 500  # ids in one IN list
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +29,6 @@ class AppliedIndex:
     source_ids: npt.NDArray[np.int64]
     row_hashes: npt.NDArray[np.int64]
     amo_ids: npt.NDArray[np.int64]
-
-
-def chunks(ids: Collection[int]) -> Iterator[list[int]]:
-    """Cut ids into lists that fit a statement."""
-    ordered = sorted(set(ids))
-    for start in range(0, len(ordered), CHUNK):
-        yield ordered[start : start + CHUNK]
-
-
-def pack(kind: Kind, hashes: Mapping[str, int]) -> bytes:
-    """Pack the hashes of a card into one blob, in the order of ``DATA``; 0 stands for never sent."""
-    names = DATA.get(kind, ())
-    return np.array([hashes.get(name, 0) for name in names], dtype="<i8").tobytes() if hashes else b""
-
-
-def unpack(kind: Kind, blob: bytes, scheme: int) -> dict[str, int]:
-    """Undo ``pack``; hashes of another scheme count as never sent."""
-    if scheme != SCHEME or not blob:
-        return {}
-    return dict(zip(DATA[kind], np.frombuffer(blob, dtype="<i8").tolist(), strict=True))
 
 
 def upsert_applied(
@@ -91,6 +71,7 @@ def upsert_applied(
             remedy="Nothing of the batch was recorded; run sync --full, and reconcile if it comes back.",
             code="entity_taken",
         ) from None
+    drop_replaced(connection, clinic_uid, rows)
 
 
 class Snapshot:

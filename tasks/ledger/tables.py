@@ -15,6 +15,7 @@ __all__ = [
     "plan",
     "reject",
     "run",
+    "sent",
     "setting",
     "setting_history",
     "subscription",
@@ -123,6 +124,24 @@ attempt = sa.Table(
     sa.Column("last_scan_at", sa.Float),
     sa.Column("closed_at", sa.Float),
     sa.Index("ix_attempt_clinic_uid_closed_at", "clinic_uid", "closed_at"),
+)
+
+#: What an attempt sent, until a receipt of the same rows replaces it.
+sent = sa.Table(
+    "sent",
+    metadata,
+    sa.Column("attempt_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", KIND, primary_key=True),
+    sa.Column("source_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("amo_id", sa.BigInteger, nullable=False),
+    sa.Column("row_hash", sa.BigInteger, nullable=False),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),
+    sa.Column("scheme", sa.Integer, nullable=False),
+    sa.Column("pipeline_id", sa.BigInteger),
+    sa.Column("status_id", sa.BigInteger),
+    sa.Column("is_primary", sa.Boolean),
+    sa.Index("ix_sent_clinic_uid_kind_source_id", "clinic_uid", "kind", "source_id"),
 )
 
 reject = sa.Table(

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.errors import AmbiguousWriteError, IdentAmocrmError, ValidationRejectedError
 from tasks.loading.ports import Card, Load
-from tasks.records import Action, AppliedRow, Attempt, Kind, Outcome, OutcomeState
+from tasks.records import Action, AppliedRow, Attempt, Batch, Kind, Outcome, OutcomeState
 
 __all__ = ["Item", "send_creates", "send_updates"]
 
@@ -107,7 +107,8 @@ def send_updates(load: Load, kind: Kind, items: Sequence[Item]) -> None:
             send_updates(load, kind, part)
         return
     except IdentAmocrmError as error:
-        load.journal.close_attempt(attempt_id, _outcomes(load, items, OutcomeState.DEFERRED, error.code))
+        outcomes = _outcomes(load, items, OutcomeState.DEFERRED, error.code)
+        load.journal.close_attempt(attempt_id, outcomes, maybe_written=True)
         raise
     done = [item for item in items if item.payload["id"] in acknowledged]
     missing = [item for item in items if item.payload["id"] not in acknowledged]
@@ -123,16 +124,15 @@ def _begin(
     load: Load, kind: Kind, action: Action, items: Sequence[Item], highest: int | None = None
 ) -> Attempt:
     load.guard()
-    return load.journal.begin_attempt(
-        load.run_id,
-        load.clinic_uid,
-        load.account_id,
+    batch = Batch(
         kind,
         action,
-        [item.card.row.source_id for item in items],
+        tuple(item.card.row.source_id for item in items),
         load.request_hash([dict(item.payload) for item in items]),
         load.highest.get(kind, 0) if highest is None else highest,
+        tuple(row for item in items for row in item.receipt(int(item.payload.get("id", 0)))),
     )
+    return load.journal.begin_attempt(load.run_id, load.clinic_uid, load.account_id, batch)
 
 
 def _after_refusal(

@@ -10,7 +10,7 @@ from tasks.errors import AmbiguousWriteError, IdentAmocrmError, RowError
 from tasks.loading.batch import Item, send_creates, send_updates
 from tasks.loading.ports import Card, Load, Place, sent_by_us
 from tasks.loading.resolve import read_cards
-from tasks.records import Action, AppliedRow, Kind, OutcomeState, RemoteLead
+from tasks.records import Action, AppliedRow, Batch, Kind, OutcomeState, RemoteLead
 
 __all__ = ["create_leads", "link_leads", "update_leads"]
 
@@ -119,7 +119,7 @@ def link_leads(load: Load, cards: Sequence[Card], lead_ids: dict[int, int]) -> N
 
 def _update(load: Load, card: Card, remote: RemoteLead) -> tuple[dict[str, Any], Place | None]:
     """Return what to send for a deal and where it stands afterwards, as far as we put it there."""
-    last_sent = _last_sent(card)
+    last_sent = _last_sent(card, remote)
     if card.row.changed == (GONE,):
         payload = load.cards.gone_payload(Kind.LEAD, remote)
         place = _move(load, card, remote, GONE, payload)
@@ -137,7 +137,9 @@ def _update(load: Load, card: Card, remote: RemoteLead) -> tuple[dict[str, Any],
     payload = dict(change.payload)
     if card.row.action is not Action.MOVE:
         return payload, last_sent
-    rescheduled = "start_at" in card.row.changed and card.stage_key == "planned" and card.known is not None
+    # A card whose last time is not known was adopted: it is not rescheduled by that.
+    timed = any(row.hashes.get("start_at", 0) for row in card.sent)
+    rescheduled = "start_at" in card.row.changed and card.stage_key == "planned" and timed
     place = _move(load, card, remote, RESCHEDULED if rescheduled else card.stage_key, payload)
     return payload, place or last_sent
 
@@ -153,18 +155,22 @@ def _move(
     if target == current:
         return target
     if not load.cards.may_move(
-        current=current, last_sent=_last_sent(card), target=target, stage_key=stage_key
+        current=current, last_sent=_last_sent(card, remote), target=target, stage_key=stage_key
     ):
         return None
     payload["pipeline_id"], payload["status_id"] = target
     return target
 
 
-def _last_sent(card: Card) -> Place | None:
-    known = card.known
-    if known is None or known.pipeline_id is None or known.status_id is None:
-        return None
-    return (known.pipeline_id, known.status_id)
+def _last_sent(card: Card, remote: RemoteLead) -> Place | None:
+    """Return where we put the deal: where it stands now, if we sent it there, else the last place."""
+    places = [
+        (row.pipeline_id, row.status_id)
+        for row in card.sent
+        if row.pipeline_id is not None and row.status_id is not None
+    ]
+    current = (remote.pipeline_id, remote.status_id)
+    return current if current in places else places[-1] if places else None
 
 
 def _note(load: Load, card: Card, remote: RemoteLead) -> bool:
@@ -180,16 +186,9 @@ def _note(load: Load, card: Card, remote: RemoteLead) -> bool:
         load.guard()
         ours = [known for known in load.destination.notes(remote.id) if card.external_id in known]
         if not ours or ours[-1] != text:
-            attempt = load.journal.begin_attempt(
-                load.run_id,
-                load.clinic_uid,
-                load.account_id,
-                Kind.NOTE,
-                Action.CREATE,
-                [card.row.source_id],
-                load.request_hash([text]),
-                0,
-            )
+            key = card.row.source_id
+            batch = Batch(Kind.NOTE, Action.CREATE, (key,), load.request_hash([text]))
+            attempt = load.journal.begin_attempt(load.run_id, load.clinic_uid, load.account_id, batch)
             try:
                 load.destination.add_note(remote.id, text)
             except (AmbiguousWriteError, RowError) as error:

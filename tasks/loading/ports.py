@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from tasks.errors import IdentAmocrmError
 from tasks.records import (
-    Action,
     AppliedRow,
     Attempt,
+    Batch,
     Kind,
     Outcome,
     OutcomeState,
@@ -83,17 +83,7 @@ class Destination(Protocol):
 class Journal(Protocol):
     """The ledger, as far as loading needs it."""
 
-    def begin_attempt(
-        self,
-        run_id: str,
-        clinic_uid: str,
-        account_id: int,
-        kind: Kind,
-        action: Action,
-        source_ids: Sequence[int],
-        request_hash: int,
-        highest_amo_id: int,
-    ) -> Attempt:
+    def begin_attempt(self, run_id: str, clinic_uid: str, account_id: int, batch: Batch) -> Attempt:
         """Commit the intention to send a batch."""
 
     def acknowledge(
@@ -101,8 +91,13 @@ class Journal(Protocol):
     ) -> None:
         """Commit the receipt: snapshot, ids and outcomes in one transaction."""
 
-    def close_attempt(self, attempt_id: int, outcomes: Sequence[Outcome]) -> None:
-        """Commit that a batch wrote nothing."""
+    def close_attempt(
+        self, attempt_id: int, outcomes: Sequence[Outcome], *, maybe_written: bool = False
+    ) -> None:
+        """Commit the end of a batch without a receipt."""
+
+    def attempted_rows(self, attempt_id: int) -> Sequence[AppliedRow]:
+        """Return what a batch sent, as the snapshot rows it becomes."""
 
     def open_attempts(self, clinic_uid: str) -> Sequence[Attempt]:
         """Return batches without a recorded answer."""
@@ -181,6 +176,7 @@ class Card:
         is_primary: First or repeat visit (leads).
         patient_id: Whose appointment it is (leads).
         known: What the snapshot says, where the entity is known.
+        unacknowledged: What was sent since and has no receipt: amoCRM may hold it, and it is ours.
     """
 
     row: PlanRow
@@ -192,6 +188,12 @@ class Card:
     is_primary: bool = False
     patient_id: int | None = None
     known: AppliedRow | None = None
+    unacknowledged: tuple[AppliedRow, ...] = ()
+
+    @property
+    def sent(self) -> tuple[AppliedRow, ...]:
+        """What amoCRM may hold of ours: acknowledged, or sent without an answer."""
+        return (self.known, *self.unacknowledged) if self.known is not None else self.unacknowledged
 
 
 @dataclass(slots=True)
@@ -248,9 +250,7 @@ def sent_by_us(load: Load, card: Card) -> Callable[[str, str], bool]:
     """Return the test whether a text in amoCRM is what we last sent for a datum of this card."""
 
     def sent(datum: str, text: str) -> bool:
-        known = card.known
-        return known is not None and known.hashes.get(datum, 0) == load.hasher.hash_value(
-            card.row.kind, datum, text
-        )
+        hashed = load.hasher.hash_value(card.row.kind, datum, text)
+        return any(row.hashes.get(datum, 0) == hashed for row in card.sent)
 
     return sent

@@ -6,7 +6,8 @@ read downwards to the mark that the attempt recorded before its request left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from tasks.loading.ports import Load, Remote
 from tasks.loading.resolve import marked
@@ -18,7 +19,6 @@ from tasks.records import (
     Kind,
     Outcome,
     OutcomeState,
-    RemoteLead,
 )
 
 __all__ = ["PROOF_SECONDS", "recover"]
@@ -43,7 +43,9 @@ def recover(load: Load, external_id: Callable[[Kind, int], str], now: float) -> 
         if attempt.action is not Action.CREATE or attempt.kind is Kind.NOTE:
             # An absolute update, a link or a note that looks before it writes: simply due again.
             load.journal.close_attempt(
-                attempt.id, _outcomes(attempt, attempt.source_ids, OutcomeState.DEFERRED, "interrupted")
+                attempt.id,
+                _outcomes(attempt, attempt.source_ids, OutcomeState.DEFERRED, "interrupted"),
+                maybe_written=True,
             )
             continue
         missing = _settle(load, attempt, external_id, now)
@@ -68,7 +70,9 @@ def _settle(
         and now - attempt.last_scan_at >= PROOF_SECONDS
     )
     if missing and not proven:
-        load.journal.apply_local(load.clinic_uid, load.account_id, _adopted(load, attempt.kind, found))
+        adopted = _adopted(load, attempt, found)
+        load.journal.apply_local(load.clinic_uid, load.account_id, adopted)
+        load.journal.record_outcomes(load.clinic_uid, _found_again(attempt, adopted))
         if attempt.last_scan_at is None:
             load.journal.note_scan(attempt.id, now)
         return missing
@@ -76,33 +80,41 @@ def _settle(
     merged = {mark: marked(load, attempt.kind, mark) for mark, key in wanted.items() if key in missing}
     found |= {wanted[mark]: remote for mark, remote in merged.items() if remote is not None}
     missing = frozenset(attempt.source_ids) - found.keys()
+    adopted = _adopted(load, attempt, found)
     load.journal.acknowledge(
-        attempt.id,
-        _adopted(load, attempt.kind, found),
-        _outcomes(attempt, tuple(found), OutcomeState.DEFERRED, "found_again")
-        + _absent(load, attempt, missing),
+        attempt.id, adopted, _found_again(attempt, adopted) + _absent(load, attempt, missing)
     )
     return frozenset()
 
 
-def _adopted(load: Load, kind: Kind, found: Mapping[int, Remote]) -> list[AppliedRow]:
-    """Return snapshot rows of what was found and is not known yet.
-
-    Hash 0: the snapshot does not know what was written; the next plan compares and updates.
-    """
+def _adopted(load: Load, attempt: Attempt, found: Mapping[int, Remote]) -> list[AppliedRow]:
+    """Return snapshot rows of what was found and is not known yet: as it was sent, under its id now."""
+    kind = attempt.kind
     known = load.journal.applied_rows(load.clinic_uid, kind, list(found))
+    attempted = {(row.kind, row.source_id): row for row in load.journal.attempted_rows(attempt.id)}
     rows: list[AppliedRow] = []
     for key, remote in found.items():
         if key in known and known[key].amo_id == remote.id:
             continue
-        if isinstance(remote, RemoteLead):
-            is_primary = load.cards.is_primary_place(remote.pipeline_id)
-            place = (remote.pipeline_id, remote.status_id)
-            rows.append(AppliedRow(Kind.LEAD, key, remote.id, 0, {}, *place, is_primary))
-            rows += [AppliedRow(Kind.LINK, key, contact, contact, {}) for contact in remote.contact_ids[:1]]
-        else:
-            rows.append(AppliedRow(Kind.CONTACT, key, remote.id, 0, {}))
+        # Hash 0 says that what was written is not known: the next plan compares and updates.
+        rows.append(replace(attempted.get((kind, key), AppliedRow(kind, key, 0, 0, {})), amo_id=remote.id))
+        if (Kind.LINK, key) in attempted:
+            rows.append(attempted[Kind.LINK, key])
     return rows
+
+
+def _found_again(attempt: Attempt, adopted: Sequence[AppliedRow]) -> list[Outcome]:
+    """Return the outcomes of rows that were found: in place, unless nobody knows what was sent for them."""
+    return [
+        Outcome(
+            attempt.run_id,
+            row.kind,
+            row.source_id,
+            OutcomeState.APPLIED if row.row_hash else OutcomeState.DEFERRED,
+            "found_again",
+        )
+        for row in adopted
+    ]
 
 
 def _absent(load: Load, attempt: Attempt, missing: frozenset[int]) -> list[Outcome]:

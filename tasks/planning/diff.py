@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,7 @@ def plan_cards(
     applied_rows: Callable[[Collection[int]], Mapping[int, AppliedRow]],
     transferred: Collection[str],
     parked: Mapping[int, int],
+    unacknowledged: Mapping[int, Sequence[AppliedRow]] = MappingProxyType({}),
 ) -> Difference:
     """Compare cards with the snapshot.
 
@@ -53,6 +55,8 @@ def plan_cards(
         applied_rows: Reads the full snapshot of the given ids.
         transferred: Data that the mapping sends; ``stage`` and ``patient_id`` count for leads.
         parked: Row hash at which amoCRM refused a row, by source id.
+        unacknowledged: What was sent without a receipt, by source id: amoCRM may hold it instead of the
+            snapshot, so a row that went back to its old value is different too.
 
     Returns:
         The difference; a row equal to the snapshot is in none of its lists.
@@ -63,6 +67,8 @@ def plan_cards(
     is_new = position < 0
     is_same = ~is_new
     is_same[is_same] = known_hashes[position[is_same]] == row_hashes[is_same]
+    if unacknowledged:
+        is_same &= ~np.isin(keys, list(unacknowledged))
     result = Difference()
     for key, row_hash in zip(keys[is_new], row_hashes[is_new], strict=True):
         if parked.get(int(key)) == int(row_hash):
@@ -70,7 +76,15 @@ def plan_cards(
         else:
             result.rows.append(PlanRow(kind, int(key), Action.CREATE))
     touched = ~is_new & ~is_same
-    _plan_updates(kind, hashes[touched], row_hashes[touched], applied_rows, transferred, parked, result)
+    _plan_updates(
+        kind,
+        hashes[touched],
+        row_hashes[touched],
+        lambda ids: {key: (row, *unacknowledged.get(key, ())) for key, row in applied_rows(ids).items()},
+        transferred,
+        parked,
+        result,
+    )
     return result
 
 
@@ -78,7 +92,7 @@ def _plan_updates(
     kind: Kind,
     hashes: pd.DataFrame,
     row_hashes: Int64Array,
-    applied_rows: Callable[[Collection[int]], Mapping[int, AppliedRow]],
+    sent_rows: Callable[[Collection[int]], Mapping[int, Sequence[AppliedRow]]],
     transferred: Collection[str],
     parked: Mapping[int, int],
     result: Difference,
@@ -86,7 +100,7 @@ def _plan_updates(
     keys = [int(key) for key in hashes.index]
     if not keys:
         return
-    snapshots = applied_rows(keys)
+    snapshots = sent_rows(keys)
     values = hashes[list(DATA[kind])].to_numpy(dtype=np.int64)
     for row, (key, row_hash) in enumerate(zip(keys, row_hashes, strict=True)):
         if parked.get(key) == int(row_hash):
@@ -96,7 +110,7 @@ def _plan_updates(
         changed = tuple(
             datum
             for datum, value in zip(DATA[kind], values[row], strict=True)
-            if datum in transferred and known.hashes.get(datum, 0) != int(value)
+            if datum in transferred and any(row.hashes.get(datum, 0) != int(value) for row in known)
         )
         if not changed:
             result.silent.append(key)
@@ -104,7 +118,7 @@ def _plan_updates(
         action = Action.MOVE if "stage" in changed or "start_at" in changed else Action.UPDATE
         if kind is Kind.CONTACT:
             action = Action.UPDATE
-        result.rows.append(PlanRow(kind, key, action, changed, known.amo_id))
+        result.rows.append(PlanRow(kind, key, action, changed, known[0].amo_id))
 
 
 def plan_links_and_notes(leads: Collection[PlanRow]) -> list[PlanRow]:

@@ -20,7 +20,7 @@ from tasks.ledger.database import HEAD, MIGRATIONS
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.ledger.tables import lease, metadata
-from tasks.records import DATA, Action, AppliedRow, Kind, Outcome, OutcomeState, PlanRow, Reject
+from tasks.records import DATA, Action, AppliedRow, Batch, Kind, Outcome, OutcomeState, PlanRow, Reject
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def outcome(source_id: int, state: OutcomeState, reason: str = "", run_id: str =
 
 
 def begin(ledger: Ledger, *ids: int, run_id: str = "r1") -> int:
-    return ledger.begin_attempt(run_id, "u", 1, Kind.CONTACT, Action.CREATE, ids, 5, 100).id
+    return ledger.begin_attempt(run_id, "u", 1, Batch(Kind.CONTACT, Action.CREATE, tuple(ids), 5, 100)).id
 
 
 def test_migrations_make_the_declared_tables(ledger: Ledger) -> None:
@@ -109,10 +109,10 @@ def test_a_killed_process_leaves_its_attempt_open_and_the_snapshot_unmoved(tmp_p
     code = f"""
 import os, signal
 from tasks.ledger.store import Ledger
-from tasks.records import Action, Kind, PlanRow
+from tasks.records import Action, Batch, Kind, PlanRow
 ledger = Ledger({url!r}).open()
 ledger.save_plan("r1", "u", [PlanRow(Kind.CONTACT, 1, Action.CREATE)])
-ledger.begin_attempt("r1", "u", 1, Kind.CONTACT, Action.CREATE, [1], 5, 100)
+ledger.begin_attempt("r1", "u", 1, Batch(Kind.CONTACT, Action.CREATE, (1,), 5, 100))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import pytest
+
+from tasks.errors import AmoCrmUnavailableError
 from tasks.records import MAYBE_REMOVED, Kind, OutcomeState
 from tests.support.fake_amocrm import UID, FakeAmo, half, lost, mark, never_arrived
-from tests.support.loading_room import CITY, Room
+from tests.support.loading_room import CITY, PHONE, Room
 
 FAR, MINUTE = 1_000_000.0, 60.0
 APPLIED = (OutcomeState.APPLIED, "")
@@ -90,6 +93,53 @@ def test_what_was_found_again_is_not_compared_anew_in_every_run(room: Room) -> N
     room.run(now=FAR)
     room.run(now=FAR)
     assert room.run(now=FAR).rows == []
+
+
+def test_an_edit_before_a_lost_contact_is_found_again_is_no_persons(room: Room) -> None:
+    room.add(patients=1)
+    room.amo.faults["create"] = [lost]
+    room.run(now=FAR)
+    room.patients[1]["last_name"] = "Петрова"
+    room.patients[1]["phone_mobile"] = "+79001112233"
+    assert room.run(now=FAR).states(Kind.CONTACT) == {1: APPLIED}
+    contact = room.amo.of(Kind.CONTACT, 1)
+    assert contact["last_name"] == "Петрова"
+    phones = next(item for item in contact["custom_fields_values"] if item["field_id"] == PHONE)
+    assert [value["value"] for value in phones["values"]] == ["+79001112233"]
+
+
+@pytest.mark.parametrize("name", ["Сидорова", "Иванов1"])
+def test_an_edit_after_an_unanswered_update_is_no_persons(room: Room, name: str) -> None:
+    """A value that left without an answer is ours, also when IDENT went back to the value before it."""
+    room.add(patients=1)
+    room.run()
+    room.patients[1]["last_name"] = "Петрова"
+    update = room.amo.update
+
+    def written_without_answer(kind: Kind, payloads: Sequence[dict[str, Any]]) -> Collection[int]:
+        update(kind, payloads)
+        raise AmoCrmUnavailableError(problem="no answer", remedy="")
+
+    room.amo.update = written_without_answer  # type: ignore[method-assign]
+    assert room.run().stopped is not None
+    assert room.amo.of(Kind.CONTACT, 1)["last_name"] == "Петрова"
+    room.amo.update = update  # type: ignore[method-assign]
+    room.patients[1]["last_name"] = name
+    run = room.run()
+    assert (run.states(Kind.CONTACT), run.load.overwritten) == ({1: APPLIED}, 0)
+    assert room.amo.of(Kind.CONTACT, 1)["last_name"] == name
+    assert room.run().rows == []
+
+
+def test_what_a_person_typed_after_an_unanswered_update_is_a_persons(room: Room) -> None:
+    room.add(patients=1)
+    room.run()
+    room.patients[1]["last_name"] = "Петрова"
+    room.amo.faults["update"] = [AmoCrmUnavailableError(problem="no answer", remedy="")]
+    room.run()
+    room.amo.of(Kind.CONTACT, 1)["last_name"] = "Петрова-Водкина"
+    room.patients[1]["last_name"] = "Водкина"
+    assert room.run().load.overwritten == 1  # the policy of this field; it is counted
 
 
 def test_one_unnamed_culprit_among_fifty_costs_thirteen_writes(room: Room) -> None:

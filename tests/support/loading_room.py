@@ -176,6 +176,7 @@ class Room:
                 lambda ids, kind=kind: self.ledger.applied_rows(UID, kind, ids),  # type: ignore[misc]
                 DATA[kind],
                 {},
+                self.ledger.unacknowledged(UID, kind),
             )
             kept_back = unknown.get(kind, frozenset()) | {
                 row.source_id
@@ -206,6 +207,7 @@ class Room:
             is_primary=True,
             patient_id=owner.patient_id if owner else None,
             known=known,
+            unacknowledged=self.ledger.unacknowledged(UID, row.kind).get(row.source_id, ()),
         )
 
     def run(self, now: float = 0.0) -> Run:

@@ -56,6 +56,24 @@ def upgrade() -> None:
     )
     op.create_index("ix_attempt_clinic_uid_closed_at", "attempt", ["clinic_uid", "closed_at"], unique=False)
     op.create_table(
+        "sent",
+        sa.Column("attempt_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("source_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("clinic_uid", sa.String(length=32), nullable=False),
+        sa.Column("amo_id", sa.BigInteger(), nullable=False),
+        sa.Column("row_hash", sa.BigInteger(), nullable=False),
+        sa.Column("hashes", sa.LargeBinary(), nullable=False),
+        sa.Column("scheme", sa.Integer(), nullable=False),
+        sa.Column("pipeline_id", sa.BigInteger(), nullable=True),
+        sa.Column("status_id", sa.BigInteger(), nullable=True),
+        sa.Column("is_primary", sa.Boolean(), nullable=True),
+        sa.PrimaryKeyConstraint("attempt_id", "kind", "source_id", name=op.f("pk_sent")),
+    )
+    op.create_index(
+        "ix_sent_clinic_uid_kind_source_id", "sent", ["clinic_uid", "kind", "source_id"], unique=False
+    )
+    op.create_table(
         "audit",
         sa.Column(
             "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
