@@ -158,9 +158,7 @@ class Points:
                 world.problems.append(f"{name}: never came to {point}")
             if stretch.work != Stretch.work:
                 world.run(work=stretch.work)
-            verdict = world.settle()
-        shutil.rmtree(world.folder)
-        return world, verdict
+            return world, world.settle()
 
     def all(self) -> Iterator[tuple[str, Point]]:
         """Return every point that is worth a death.
