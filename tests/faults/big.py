@@ -20,6 +20,8 @@ __all__ = ["Big", "big"]
 
 RATE = 0.05
 RUNS = 40
+#: As installed; only that nobody waits a minute for an answer that never comes.
+SETTINGS = {"IDENT_AMOCRM_WORKERS": "4", "IDENT_AMOCRM_READ_TIMEOUT": "10"}
 
 
 class Big:
@@ -33,7 +35,9 @@ def big(folder: Path, crm: StandIn, *, patients: int, appointments: int, seed: i
     """Load a clinic twice, with and without faults, and compare the two accounts."""
     began = time.monotonic()
     today = datetime.now(tz=ZoneInfo(TIMEZONE)).date()
-    origin = template(folder / "origin", crm, ClinicSpec(today=today, patients=patients, appointments=appointments))
+    origin = template(
+        folder / "origin", crm, ClinicSpec(today=today, patients=patients, appointments=appointments)
+    )
     calm = World.copy(origin, crm, folder / "calm", seed)
     with calm.open():
         calm.settle()
@@ -41,7 +45,7 @@ def big(folder: Path, crm: StandIn, *, patients: int, appointments: int, seed: i
     world = World.copy(origin, crm, folder / "stormy", seed)
     with world.open():
         for number in range(RUNS):
-            told = world.run(rate=RATE, seed=seed + number, settings={"IDENT_AMOCRM_WORKERS": "4"})
+            told = world.run(rate=RATE, seed=seed + number, settings=SETTINGS)
             world.clock.sleep(61)
             if not (told.code or told.planned or told.unknown):
                 break

@@ -248,8 +248,6 @@ def _surround(job: Job, clock: Clock) -> None:
     """Give the process its settings, virtual time, and secrets without Prefect's blocks."""
     os.environ |= {"IDENT_AMOCRM_HOME": str(job.home), "IDENT_AMOCRM_WORKERS": "1"} | job.settings
     load_settings.cache_clear()
-    time.time, time.monotonic, time.sleep = clock.time, clock.monotonic, clock.sleep
-    Database.now = lambda _database, _connection: clock.time()  # type: ignore[method-assign]
     right = Clock(job.ahead)  # IDENT stamps and tells the time by its own clock
     source = IdentConnection(driver="sqlite", database=str(job.database), timezone=TIMEZONE)
 
@@ -268,6 +266,10 @@ def _surround(job: Job, clock: Clock) -> None:
     replaced: dict[tuple[Any, str], Any] = {
         (blocks, "load_account"): lambda: account,
         (blocks, "load_database"): lambda _clinic: source,
+        (time, "time"): clock.time,
+        (time, "monotonic"): clock.monotonic,
+        (time, "sleep"): clock.sleep,
+        (Database, "now"): lambda _database, _connection: clock.time(),
         (planning, "datetime"): Virtual,
         (connections, "_client"): client,
         (connections, "build_engine"): lambda link: build_engine(link, clock=lambda: right.local(TIMEZONE)),

@@ -41,7 +41,11 @@ class Clinic:
     def branched(self, path: Path, clock: Clock) -> Clinic:
         """Return the same clinic on a copy of its file."""
         branch = Clinic(path, clock, copy.deepcopy(self.rng))
-        branch.gone, branch.gone_patients, branch.stale = set(self.gone), set(self.gone_patients), set(self.stale)
+        branch.gone, branch.gone_patients, branch.stale = (
+            set(self.gone),
+            set(self.gone_patients),
+            set(self.stale),
+        )
         return branch
 
     @property
@@ -137,9 +141,7 @@ class Clinic:
         """Delete a reception nobody was rescheduled from or to: a chain is deleted with its last row."""
         rows = self.store.rows("Receptions")[:-1]  # SQLite would give the highest id out again, IDENT never
         parents = {row["ID_ReceptionsTransferFrom"] for row in self.store.rows("Receptions")}
-        free = [
-            row for row in rows if row["ID"] not in parents and row["ID_ReceptionsTransferFrom"] is None
-        ]
+        free = [row for row in rows if row["ID"] not in parents and row["ID_ReceptionsTransferFrom"] is None]
         row = self.rng.choice(free)
         self._delete("Receptions", "ID", row["ID"])
         self.gone.add(row["ID"])
@@ -198,7 +200,9 @@ class Clinic:
     def _any_person(self, *, sound: bool = False) -> Row:
         keys = {row["ID_Persons"] for row in self.store.rows("Patients")}
         persons = [row for row in self.store.rows("Persons") if row["ID"] in keys]
-        return self.rng.choice([row for row in persons if not sound or row["MobilePhone"] != BROKEN_PHONES[0]])
+        return self.rng.choice(
+            [row for row in persons if not sound or row["MobilePhone"] != BROKEN_PHONES[0]]
+        )
 
     def _person(self, row: Row, **values: Any) -> str:
         self.store.update("Persons", {"ID": row["ID"]}, values | {"DateTimeChanged": self.now})

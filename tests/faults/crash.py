@@ -96,8 +96,8 @@ class Points:
             points.reach(name, "after")
             return answer
 
-        Database.write = watched  # type: ignore[method-assign, assignment]
-        AmoClient._exchange = sent  # type: ignore[method-assign]
+        setattr(Database, "write", watched)  # noqa: B010
+        setattr(AmoClient, "_exchange", sent)  # noqa: B010
 
 
 def _caller() -> str:

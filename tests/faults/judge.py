@@ -90,9 +90,7 @@ def judge(
 
 
 class _Case:
-    def __init__(
-        self, wanted: Expectation, view: Crm, clinic: Clinic, people: People, *, full: bool
-    ) -> None:
+    def __init__(self, wanted: Expectation, view: Crm, clinic: Clinic, people: People, *, full: bool) -> None:
         self.wanted, self.view, self.clinic, self.people, self.full = wanted, view, clinic, people, full
         self.contacts = {_key(view, row, CONTACT_MARK): row for row in view.contacts}
         self.leads = {_key(view, row, LEAD_MARK): row for row in view.leads}

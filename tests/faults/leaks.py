@@ -17,7 +17,9 @@ def leaks(world: World) -> list[str]:
     """Tell what the home folder and the logs and errors of all runs give away; kind and person only."""
     persons = [{**row, "Birthday": row["Birthday"]} for row in world.clinic.rows("Persons")]
     traces = Traces.of(persons, ZoneInfo(TIMEZONE))
-    found = {f"{path.name}: {trace}" for path in _files(world.folder / "home") for trace in traces.in_file(path)}
+    found = {
+        f"{path.name}: {trace}" for path in _files(world.folder / "home") for trace in traces.in_file(path)
+    }
     found |= {f"log: {trace}" for text in _texts(world) for trace in traces.in_bytes(text.encode())}
     return sorted(found)
 

@@ -64,7 +64,9 @@ class People:
             return ""
         key, row = chosen
         stages = [stage for pipeline, stage in view.places if pipeline == row["pipeline_id"]]
-        stage = self.rng.choice([one for one in stages if view.places[row["pipeline_id"], one][1] != "Неразобранное"])
+        stage = self.rng.choice(
+            [one for one in stages if view.places[row["pipeline_id"], one][1] != "Неразобранное"]
+        )
         self._edit("leads", row, status_id=stage, pipeline_id=row["pipeline_id"])
         if stage != row["status_id"]:
             self.places[key] = (row["pipeline_id"], stage)

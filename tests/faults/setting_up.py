@@ -26,9 +26,7 @@ def set_up(job: Job, told: Told) -> None:
     record = ledger.connection(CLINIC)
     if not transfer.is_started(ledger, record):
         configure.autoconfigure(ledger, load_settings(), lambda _proposal: True)
-    transfer.start_transfer(
-        ledger, record, datetime.now(tz=UTC).date(), history_days=None, by="faults"
-    )
+    transfer.start_transfer(ledger, record, datetime.now(tz=UTC).date(), history_days=None, by="faults")
     told.answer = record.clinic_uid
 
 

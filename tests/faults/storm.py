@@ -99,11 +99,15 @@ def _large(patients: int, appointments: int, seed: int) -> Part:
 
 def main(
     scenarios: Annotated[int, typer.Option(min=0, help="Random scenarios.")] = 300,
-    seed: Annotated[int, typer.Option(help="Number of the first scenario: the same number, the same story.")] = 1,
+    seed: Annotated[
+        int, typer.Option(help="Number of the first scenario: the same number, the same story.")
+    ] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that play at once.")] = 2,
     points: Annotated[bool, typer.Option(help="Die at every crash point.")] = True,
     extremes: Annotated[bool, typer.Option(help="Two writers, full disk, wrong clock and more.")] = True,
-    large: Annotated[bool, typer.Option("--big", help="Also 10 000 patients, 5 % of requests spoiled.")] = False,
+    large: Annotated[
+        bool, typer.Option("--big", help="Also 10 000 patients, 5 % of requests spoiled.")
+    ] = False,
     patients: Annotated[int, typer.Option(help="Patients of --big.")] = PATIENTS,
     appointments: Annotated[int, typer.Option(help="Appointments of --big.")] = APPOINTMENTS,
 ) -> None:

@@ -61,5 +61,7 @@ class Tally:
             style = "bold" if name in BAD else ""
             table.add_row(name, *(str(value) for value in values), style=style)
         for name in sorted({name for part in parts.values() for name in part.faults}):
-            table.add_row(f"  {name}", *(str(part.faults[name] or "") for part in parts.values()), style="dim")
+            table.add_row(
+                f"  {name}", *(str(part.faults[name] or "") for part in parts.values()), style="dim"
+            )
         return table

@@ -29,7 +29,7 @@ from tests.faults.clinic import Clinic
 from tests.faults.clock import Clock
 from tests.faults.crash import Crash
 from tests.faults.judge import START, Verdict, judge, look
-from tests.faults.menu import WRITE_TIMEOUT, RandomFaults
+from tests.faults.menu import PATIENCE, RandomFaults
 from tests.faults.people import People
 
 __all__ = ["Template", "World", "stand_in", "template"]
@@ -180,8 +180,8 @@ class World:
         dealer = RandomFaults(rate, seed)
         dealer.pending.extend(faults)
         self.crm.sandbox.faults = dealer
-        patience = {"IDENT_AMOCRM_READ_TIMEOUT": str(WRITE_TIMEOUT), **(settings or {})}
-        told = start(self.job(mode=mode, crash=crash, settings=patience, work=work, jump=jump))
+        chosen = {"IDENT_AMOCRM_READ_TIMEOUT": str(PATIENCE), **(settings or {})}
+        told = start(self.job(mode=mode, crash=crash, settings=chosen, work=work, jump=jump))
         self.crm.sandbox.faults = Faults()
         self.faults += dealer.dealt
         self.crashes += told.code == "killed"
@@ -293,5 +293,3 @@ def _starts(view: Crm) -> dict[int, object]:
         for row in view.leads
         if (mark := view.mark(row, LEAD_MARK))
     }
-
-

@@ -26,10 +26,10 @@ class Fault(BaseModel):
 
     `drop_before` closes the connection with nothing done; `drop_after` does the work first and then closes,
     or answers `status` when one is given. `status` and `html` answer instead of the API, doing the work
-    first if `when` is "after". `truncate` cuts the answer in half. `slow` only waits `seconds`; `hang` waits
-    and then closes without an answer, the work done if `when` is "after". `reorder` turns the rows of an
-    answer round, `no_request_id` takes their request ids away. `stale_index` lets a search find nothing,
-    `ignored_filter` answers as if no filter had been asked for.
+    first if `when` is "after". `truncate` cuts the answer in half. `slow` only waits `seconds`; `hang` is
+    silent until the client gives up, at most that long, the work done if `when` is "after". `reorder` turns
+    the rows of an answer round, `no_request_id` takes their request ids away. `stale_index` lets a search
+    find nothing, `ignored_filter` answers as if no filter had been asked for.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import time
 import uuid
@@ -70,6 +71,8 @@ class Gate:
             await self._app(scope, receive, reply.hold)
         else:
             await _drain(receive)
+        if fault.mode == "hang":
+            await _outlast(receive, fault.seconds)
         await _spoil(fault, reply)
 
     def _authorised(self, scope: Scope) -> bool:
@@ -102,9 +105,6 @@ async def _spoil(fault: Fault, reply: _Reply) -> None:
         await reply.answer_half()
     elif fault.mode in {"reorder", "no_request_id"}:
         await reply.answer_shuffled(keep_request_ids=fault.mode == "reorder")
-    elif fault.mode == "hang":
-        await asyncio.sleep(fault.seconds)
-        await reply.drop()
     elif fault.mode == "drop_after" and fault.status:
         await reply.answer(fault.status, _HTML, html_page(fault.status))
     else:
@@ -117,6 +117,14 @@ async def _drain(receive: Receive) -> None:
     while more:
         message = await receive()
         more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+async def _outlast(receive: Receive, seconds: float) -> None:
+    """Stay silent until the client gives up, or for some seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 class _Reply:
