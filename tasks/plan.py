@@ -17,6 +17,7 @@ from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse
 from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.identity import ContactIndex, Match, external_id, open_deal_of
+from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import Action, Kind, PlanRow, Reject, RemoteLead
 from tasks.workspace import CardTable, Workspace, workspace
 
@@ -38,6 +39,7 @@ def mark(space: Workspace, kind: Kind, source_id: int) -> str:
 
 def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
+    adopt_marked(space)
     _deal_cards(space)
     texts = contact_texts(space.patients)
     hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
@@ -47,7 +49,7 @@ def build_plan(space: Workspace) -> None:
     rows = _keep_back(space, rows)
     rows += _vanished(space)
     rows += plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
-    space.plan = rows + _missing_links(space, rows)
+    space.plan = drop_settled_links(space, rows + _missing_links(space, rows))
     if space.dry_run:
         return
     _settle_waiting(space)
@@ -127,7 +129,7 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
     index = ContactIndex(space.settled_mapping().contact_external_field, phone_fields)
     table = space.cards[Kind.CONTACT]
     if len(new) > SEARCH_LIMIT:
-        index.add(contacts.iterate_contacts(space.client))
+        index.add(space.all_contacts or contacts.iterate_contacts(space.client))
     else:
         for key in new:
             texts = table.texts(key)

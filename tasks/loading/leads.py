@@ -137,9 +137,22 @@ def _update(load: Load, card: Card, remote: RemoteLead) -> tuple[dict[str, Any],
     payload = dict(change.payload)
     if card.row.action is not Action.MOVE:
         return payload, last_sent
-    rescheduled = "start_at" in card.row.changed and card.stage_key == "planned" and card.known is not None
+    rescheduled = (
+        "start_at" in card.row.changed and card.stage_key == "planned" and _has_other_time(load, card, remote)
+    )
     place = _move(load, card, remote, RESCHEDULED if rescheduled else card.stage_key, payload)
     return payload, place or last_sent
+
+
+def _has_other_time(load: Load, card: Card, remote: RemoteLead) -> bool:
+    """Tell whether the deal was given another time than the appointment has now.
+
+    A deal that was found again has no known time: then what it holds is compared.
+    """
+    if card.known is None:
+        return False
+    known = card.known.row_hash != 0 and card.known.hashes.get("start_at", 0) != 0
+    return known or load.cards.reschedule_note(remote, card.texts, card.external_id) is not None
 
 
 def _move(

@@ -66,6 +66,8 @@ def may_move(
         return False
     if stage_key in FREE:
         return True
+    if stage_key is StageKey.PLANNED and current[1] == rule.stages.get(StageKey.RESCHEDULED):
+        return False  # a rescheduled appointment is a planned one: it stands where it belongs
     if ours and current[1] in {rule.stages.get(key) for key in (StageKey.NO_SHOW, StageKey.RESCHEDULED)}:
         return True
     return order[wanted[1]] > order[current[1]]

@@ -96,7 +96,8 @@ def _plan_updates(
         changed = tuple(
             datum
             for datum, value in zip(DATA[kind], values[row], strict=True)
-            if datum in transferred and known.hashes.get(datum, 0) != int(value)
+            # Row hash 0: what the entity holds is unknown, so every datum is compared with it.
+            if datum in transferred and (known.row_hash == 0 or known.hashes.get(datum, 0) != int(value))
         )
         if not changed:
             result.silent.append(key)
