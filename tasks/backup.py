@@ -64,9 +64,8 @@ def take_backup(
             code="backup_exists",
         )
     check = key_check(settings.installation_key())
-    keys = {
-        name: (settings.home / name).read_bytes() for name in KEY_FILES if (settings.home / name).exists()
-    }
+    files = [settings.home / name for name in KEY_FILES]
+    keys = {file.name: file.read_bytes() for file in files if file.exists()}
     try:
         return backup.write_backup(
             ledger.database, path, scheme=SCHEME, key_check=check, keys=keys if with_key else None

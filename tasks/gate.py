@@ -18,6 +18,7 @@ from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
 from tasks.errors import ConfigurationError, MappingError
+from tasks.fingerprints import check_highest
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import Ledger
@@ -89,6 +90,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     try:
         connection, reader = open_source(record, settings)
         opened.append(reader.close)
+        check_highest(record, reader, ledger)
         client = open_destination(ledger, settings)
         opened.append(client.close)
         account, mapping, pipelines, contact_fields = _account(client, ledger, int(str(known["account_id"])))

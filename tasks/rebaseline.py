@@ -1,4 +1,4 @@
-"""When the ledger cannot be trusted: compare with amoCRM once, adopt what is ours, write real differences only.
+"""When the ledger cannot be trusted: read amoCRM once, adopt what is ours, write real differences only.
 
 That is so for an empty ledger beside an account that has our cards, for one that was restored, for one whose
 hashes were made with another key or scheme. None of this may pass unnoticed: the first run after it only
@@ -30,6 +30,7 @@ from tasks.workspace import Workspace, workspace
 __all__ = [
     "BASELINE",
     "adopt_marked",
+    "demand_rebaseline",
     "drop_settled_links",
     "rebaseline",
     "refuse_unconfirmed",
@@ -128,6 +129,14 @@ def settle_baseline(space: Workspace) -> None:
         emit("ledger.rebaselined", space.uid, space.clinic.name, "warning", counts, space.ledger)
 
 
+def demand_rebaseline(ledger: Ledger, clinic_uid: str, cause: str, *, by: str) -> None:
+    """Note that a clinic must be compared with amoCRM before its next transfer."""
+    scope = f"clinic:{clinic_uid}"
+    stored = ledger.setting(scope, BASELINE) or {}
+    value = {"key": stored.get("key"), "scheme": stored.get("scheme"), "due": cause}
+    ledger.put_setting(scope, BASELINE, value, by=by)
+
+
 def _store(space: Workspace, value: dict[str, Any]) -> None:
     if not space.dry_run:
         space.ledger.put_setting(_scope(space), BASELINE, value, by=space.run_id)
@@ -169,8 +178,8 @@ def _refusal(space: Workspace, counted: dict[str, Any]) -> GuardError:
     return GuardError(
         problem=(
             f"Nothing was sent: {CAUSES.get(cause, cause)}. To do: {counted['adopted']} cards to adopt, "
-            f"{counted['updates']} to compare (only real differences are written), {counted['creates']} to create."
-            f"{more}"
+            f"{counted['updates']} to compare (only real differences are written), "
+            f"{counted['creates']} to create.{more}"
         ),
         remedy=(
             f"To look: ident-amocrm sync {name} --dry-run. To do it: ident-amocrm sync {name} --rebaseline."

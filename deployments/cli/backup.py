@@ -33,13 +33,14 @@ def backup(
     rows = sum(manifest.tables.values())
     if with_key:
         say(
-            "The keys are inside: whoever has this file can try phones against the hashes in it, and read the "
-            "passwords if they have Prefect's database too. Keep it as you keep a password."
+            "The keys are inside: whoever has this file can try phones against the hashes in it, and read "
+            "the passwords if they have Prefect's database too. Keep it as you keep a password."
         )
     else:
         say(
             "The keys are not inside (--with-key). Without the same installation.key a restored ledger is "
-            "compared with amoCRM anew, and phones that the transfer wrote before are no longer known as its own."
+            "compared with amoCRM anew, and phones that the transfer wrote before are no longer known as its "
+            "own."
         )
     show({"file": str(file), **asdict(manifest)}, output, f"Wrote {file}: {rows} rows.")
 
@@ -66,8 +67,8 @@ def restore(file: FileArgument, output: OutputOption = Output.TEXT) -> None:
         ) from None
     if not done.same_key:
         say(
-            "The backup was made with another installation.key: put that file back, or phones that the transfer "
-            "wrote before stay beside the new ones."
+            "The backup was made with another installation.key: put that file back, or phones that the "
+            "transfer wrote before stay beside the new ones."
         )
     for name in done.clinics:
         say(f"Next, before its transfer goes on: ident-amocrm sync {name} --dry-run, then --rebaseline")

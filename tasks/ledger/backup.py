@@ -245,9 +245,7 @@ def mark_restored(connection: sa.Connection, tokens: Mapping[str, int]) -> None:
         connection.execute(sa.delete(setting).where(here))
         connection.execute(sa.insert(setting).values(row))
         connection.execute(sa.insert(setting_history).values(row))
-    known_tokens = {
-        uid: token for uid, token in connection.execute(sa.select(lease.c.clinic_uid, lease.c.token))
-    }
+    known_tokens = {row.clinic_uid: row.token for row in connection.execute(sa.select(lease))}
     connection.execute(sa.delete(lease))
     for uid in known_tokens.keys() | tokens.keys():
         token = max(known_tokens.get(uid, 0), tokens.get(uid, 0))
@@ -278,7 +276,7 @@ def _decoded(row: dict[str, Any], binary: list[str]) -> dict[str, Any]:
 def _count_on(connection: sa.Connection, table: sa.Table) -> None:
     """Let a counted key go on after the rows that brought their own."""
     key = next(iter(table.primary_key.columns), None)
-    if key is None or key.autoincrement is not True and key.server_default is None:
+    if key is None or key.server_default is None:
         return
     highest = connection.execute(sa.select(sa.func.max(key))).scalar()
     name = connection.execute(
