@@ -129,7 +129,8 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
     index = ContactIndex(space.settled_mapping().contact_external_field, phone_fields)
     table = space.cards[Kind.CONTACT]
     if len(new) > SEARCH_LIMIT:
-        index.add(space.all_contacts or contacts.iterate_contacts(space.client))
+        known = space.all_contacts
+        index.add(contacts.iterate_contacts(space.client) if known is None else known)
     else:
         for key in new:
             texts = table.texts(key)

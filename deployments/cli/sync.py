@@ -26,8 +26,7 @@ def sync(
     open_session()
     from flows.sync import sync as sync_flow
 
-    mode = "full" if full else "incremental"
-    result = sync_flow(name, mode=mode, dry_run=dry_run, rebaseline=rebaseline)
+    result = sync_flow(name, mode="full" if full else "incremental", dry_run=dry_run, rebaseline=rebaseline)
     for warning in result["warnings"]:
         say(f"Warning: {warning}")
     planned, applied = result["planned"], result["applied"]
