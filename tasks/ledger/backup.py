@@ -12,6 +12,7 @@ import json
 import os
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -166,7 +167,7 @@ def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
         manifest = Manifest(**json.loads(archive.read(MANIFEST)))
         if broken := archive.testzip():
             raise _unreadable(path, f"damaged {broken}")
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path, type(error).__name__) from None
     if manifest.format != FORMAT or manifest.revision not in _revisions():
         raise ConfigurationError(
