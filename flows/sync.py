@@ -20,6 +20,8 @@ from tasks.gate import gate
 from tasks.ledger.store import Ledger
 from tasks.load import load, settle
 from tasks.plan import plan
+from tasks.rebaseline import rebaseline as compare_anew
+from tasks.rebaseline import refuse_unconfirmed
 from tasks.report import report
 from tasks.validate import validate
 from tasks.workspace import close_workspace, workspace
@@ -30,13 +32,20 @@ Mode = Literal["incremental", "full"]
 
 
 @flow(name="sync", flow_run_name="{clinic}: {mode}", persist_result=False, log_prints=False)
-def sync(clinic: str, mode: Mode = "incremental", dry_run: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
+def sync(
+    clinic: str,
+    mode: Mode = "incremental",
+    dry_run: bool = False,  # noqa: FBT001, FBT002
+    rebaseline: bool = False,  # noqa: FBT001, FBT002
+) -> dict[str, Any]:
     """Передать изменения клиники из IDENT в amoCRM.
 
     Args:
         clinic: Имя клиники, как при подключении базы.
         mode: Только изменения или полное чтение (полное само запускается раз в сутки).
         dry_run: Только показать план, ничего не отправляя.
+        rebaseline: Сверить журнал с amoCRM заново (после восстановления из копии, потери ключа или журнала):
+            свои карточки находятся и не создаются второй раз, отправляются только настоящие различия.
     """
     run_id = str(flow_run.id or uuid4())
     ledger = open_ledger()
@@ -45,11 +54,13 @@ def sync(clinic: str, mode: Mode = "incremental", dry_run: bool = False) -> dict
             gate(run_id, clinic, mode, dry_run=dry_run)
             with _timed(run_id, "extract"):
                 settle(run_id)
+                compare_anew(run_id, confirmed=rebaseline)
                 extract(run_id)
             with _timed(run_id, "validate"):
                 validate(run_id)
             with _timed(run_id, "plan"):
                 plan(run_id)
+            refuse_unconfirmed(workspace(run_id))
             if not dry_run:
                 with _timed(run_id, "load"):
                     load(run_id)
@@ -83,6 +94,7 @@ def _recorded(run_id: str, clinic: str, mode: str, ledger: Ledger, *, dry_run: b
             ledger.finish_run(run_id, "failed", {"code": error.code})
             # A database that is down for an hour fails a hundred ticks and is one event.
             if before is None or before.state != "failed" or before.counts.get("code") != error.code:
-                event = "transfer.refused" if error.code in {"refused", "not_configured"} else "sync.failed"
+                refused = error.code in {"refused", "not_configured", "rebaseline_due"}
+                event = "transfer.refused" if refused else "sync.failed"
                 emit(event, record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
         raise

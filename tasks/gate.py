@@ -23,6 +23,7 @@ from tasks.amocrm.pipelines import read_pipelines
 from tasks.breaker import close_breaker, refuse_while_open
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
 from tasks.errors import ConfigurationError, MappingError, RunStoppedError
+from tasks.fingerprints import check_highest
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
@@ -144,6 +145,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     try:
         connection, reader = open_source(record, settings)
         opened.append(reader.close)
+        check_highest(record, reader, ledger)
         client = open_destination(ledger, settings)
         opened.append(client.close)
         found = _account(client, ledger, int(str(known["account_id"])))

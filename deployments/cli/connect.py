@@ -30,6 +30,13 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
     driver: Annotated[str, typer.Option(help="ODBC driver, auto, or sqlite.")] = "auto",
     encryption: Annotated[str, typer.Option(help="auto, mandatory, optional or off.")] = "auto",
     trust_certificate: Annotated[bool, typer.Option(help="Accept the server's own certificate.")] = True,
+    same_clinic: Annotated[
+        bool, typer.Option("--same-clinic", help="This clinic's database was moved or restored.")
+    ] = False,
+    clinic_uid: Annotated[
+        str | None,
+        typer.Option(help="After the ledger was lost: UID in amoCRM's external ids, IDENT-UID-P-1."),
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Test a clinic's IDENT database and save the connection."""
@@ -50,7 +57,9 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
         trust_certificate=trust_certificate,
         timezone=timezone,
     )
-    found = connections.connect_database(name, connection, ledger)
+    found = connections.connect_database(
+        name, connection, ledger, same_clinic=same_clinic, clinic_uid=clinic_uid
+    )
     for warning in found.warnings:
         say(f"Warning: {warning}")
     data = {

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import configure, connect, events, rejects, sync, transfer, up
+from deployments.cli import backup, configure, connect, events, rejects, sync, transfer, up
 from deployments.cli.output import ERROR, say
 from tasks.errors import IdentAmocrmError
 
@@ -33,6 +33,8 @@ app.command("stop")(transfer.stop)
 app.command("sync")(sync.sync)
 app.command("status")(transfer.status)
 app.command("events")(events.events)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 

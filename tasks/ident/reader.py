@@ -17,6 +17,7 @@ from tasks.ident.access import LIST, Access, chunks
 from tasks.ident.appointments import AppointmentFrames
 from tasks.ident.connection import IdentConnection
 from tasks.ident.dictionaries import Dictionaries, changed_entries
+from tasks.ident.fingerprint import read_fingerprint
 from tasks.ident.introspect import Catalogue, introspect
 from tasks.ident.patients import PatientFrames
 from tasks.ident.schema import TABLES
@@ -140,6 +141,15 @@ class IdentReader:
     def now(self) -> datetime:
         """Return the server's wall clock."""
         return self._access.now()
+
+    def highest(self) -> dict[str, int]:
+        """Return the highest id of each table that is watched, see ``tasks.ident.fingerprint``."""
+        return dict(read_fingerprint(self._engine).highest)
+
+    def row_version(self) -> str | None:
+        """Return how far the database's row versions have come, as hexadecimal digits."""
+        version = self._access.lowest_active_version()
+        return version.hex() if version else None
 
     def count(self) -> dict[str, int]:
         """Count patients and appointments."""

@@ -84,6 +84,20 @@ class Administration:
         with self.database.read() as link:
             return [ConnectionRecord(**row) for row in link.execute(query).mappings()]
 
+    def former_connections(self) -> list[ConnectionRecord]:
+        """Return the clinics that were connected once and are not now, the latest first."""
+        query = sa.select(connection).where(connection.c.removed_at.is_not(None))
+        with self.database.read() as link:
+            rows = link.execute(query.order_by(connection.c.removed_at.desc())).mappings()
+            return [ConnectionRecord(**row) for row in rows]
+
+    def clinics(self) -> set[str]:
+        """Return the uid of every clinic that this ledger ever knew."""
+        with self.database.read() as link:
+            connected = link.execute(sa.select(connection.c.clinic_uid)).scalars().all()
+            leased = link.execute(sa.select(lease.c.clinic_uid)).scalars().all()
+        return {*connected, *leased}
+
     def connection(self, name: str) -> ConnectionRecord:
         """Return a connected clinic.
 
