@@ -137,7 +137,9 @@ def _update(load: Load, card: Card, remote: RemoteLead) -> tuple[dict[str, Any],
     payload = dict(change.payload)
     if card.row.action is not Action.MOVE:
         return payload, last_sent
-    rescheduled = "start_at" in card.row.changed and card.stage_key == "planned" and card.known is not None
+    # Where the time that we sent is not known (an adopted deal, one found again), nothing was rescheduled.
+    sent_before = card.known is not None and card.known.hashes.get("start_at", 0) != 0
+    rescheduled = "start_at" in card.row.changed and card.stage_key == "planned" and sent_before
     place = _move(load, card, remote, RESCHEDULED if rescheduled else card.stage_key, payload)
     return payload, place or last_sent
 
