@@ -180,6 +180,13 @@ class Administration:
             self.database.upsert(link, lease, [values], ["owner", "token", "expires_at"])
         return int(token)
 
+    def lease_is_held(self, clinic_uid: str) -> bool:
+        """Tell whether a run has the right to write for a clinic now."""
+        query = sa.select(lease.c.expires_at).where(lease.c.clinic_uid == clinic_uid)
+        with self.database.read() as link:
+            expires_at = link.execute(query).scalar_one_or_none()
+            return expires_at is not None and expires_at > self.database.now(link)
+
     def renew_lease(self, clinic_uid: str, token: int, seconds: float) -> None:
         """Prolong a lease that is still ours, also when it ran out and nobody took it.
 
