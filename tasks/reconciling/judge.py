@@ -109,7 +109,13 @@ def judge(
             edited.append(datum)
         else:
             ours.append(datum)
-    verdict = "" if stage is None else judge_stage(stage, sent=known.hashes.get("stage", 0) == card["stage"])
+    verdict: StageVerdict = ""
+    if stage is not None:
+        sent = known.hashes.get("stage", 0) == card["stage"]
+        verdict = judge_stage(stage, sent=sent)
+        if verdict == "behind" and not sent:
+            behind.append("stage")
+            verdict = ""
     return Judgement(tuple(behind), tuple(ours), tuple(sorted(edited)), verdict, quiet)
 
 
