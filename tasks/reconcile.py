@@ -129,8 +129,10 @@ def apply_repairs(space: Workspace) -> None:
         ]
         space.ledger.add_rejects(space.uid, listed)
         _clear_restored(space, kind, comparison)
-    relinked = space.compared[Kind.LEAD].relinked
-    links = [AppliedRow(Kind.LINK, key, contact, contact, {}) for key, contact in relinked.items()]
+    deals = space.compared[Kind.LEAD]
+    # Detaching what is not attached would be refused.
+    space.ledger.forget(space.uid, Kind.LINK, deals.detached)
+    links = [AppliedRow(Kind.LINK, key, contact, contact, {}) for key, contact in deals.relinked.items()]
     space.ledger.apply_local(space.uid, space.settled_account().id, links)
 
 

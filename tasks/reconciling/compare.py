@@ -50,7 +50,9 @@ class Comparison:
         due: Data to be made due again, by source id.
         absent: Source ids that neither IDENT nor amoCRM has any more.
         deleted: Source ids whose entity is gone from amoCRM.
+        missing: Source ids that get an entity in this run.
         relinked: Contact by deal, where the right contact is attached and the ledger names another.
+        detached: Deals whose contact, as the ledger names it, is no longer attached.
         stands: amoCRM id by source id, once the ledger was repaired.
     """
 
@@ -59,7 +61,9 @@ class Comparison:
     due: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     absent: set[int] = field(default_factory=set)
     deleted: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
     relinked: dict[int, int] = field(default_factory=dict)
+    detached: set[int] = field(default_factory=set)
     stands: dict[int, int] = field(default_factory=dict)
 
     def add(
@@ -98,6 +102,8 @@ def compare(side: Side) -> Comparison:
             result.add(Mismatch.UNSETTLED, side, key)
         else:
             result.add(Mismatch.MISSING, side, key)
+            if key not in side.kept_back:
+                result.missing.add(key)
     return result
 
 
@@ -192,13 +198,15 @@ def compare_links(
         if key is None or owner is None or key in deals.adopt or owner in contacts.deleted:
             continue
         wanted = contacts.stands.get(owner)
-        if wanted is None:
+        if wanted is None and owner not in contacts.missing:
             continue
-        if wanted in sight.contact_ids:
+        if wanted in sight.contact_ids and wanted is not None:
             if linked.get(key) != wanted:
                 deals.relinked[key] = wanted
-        elif linked.get(key) == wanted:
+        elif wanted is not None and linked.get(key) == wanted:
             deals.add(Mismatch.LINK_CHANGED, side, key, [sight.amo_id, *sight.contact_ids])
         else:
-            deals.add(Mismatch.LINK_MISSING, side, key, [sight.amo_id, wanted])
+            deals.add(Mismatch.LINK_MISSING, side, key, [sight.amo_id])
             deals.due[key].add("patient_id")
+            if linked.get(key) not in sight.contact_ids:
+                deals.detached.add(key)

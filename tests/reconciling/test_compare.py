@@ -171,8 +171,15 @@ def test_a_link_that_moved_with_its_contact_is_noted_in_the_ledger() -> None:
 
 def test_a_link_that_was_never_made_is_ours() -> None:
     found = links([ours(contact_ids=(60,))], {1: 60})
-    assert told(found) == [(Mismatch.LINK_MISSING, 1, (100, 70))]
+    assert told(found) == [(Mismatch.LINK_MISSING, 1, (100,))]
     assert dict(found.due) == {1: {"patient_id"}}
+    assert found.detached == set()
+
+
+def test_a_deal_is_linked_to_a_contact_that_this_run_makes_anew() -> None:
+    found = links([ours()], {1: 60}, Comparison(missing={7}))
+    assert told(found) == [(Mismatch.LINK_MISSING, 1, (100,))]
+    assert found.detached == {1}
 
 
 def test_a_link_that_a_person_changed_is_left() -> None:
