@@ -340,3 +340,16 @@ def test_a_tick_in_progress_is_waited_for(clinic: ClinicSteps, monkeypatch: pyte
     with pytest.raises(LeaseHeldError):
         reconcile.wait_for_gate("another", "clinic1", dry_run=True, patience=0)
     space.release()
+
+
+def test_only_a_scheduled_run_steps_aside(clinic: ClinicSteps, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.recording import not_its_turn
+
+    token = clinic.ledger.acquire_lease(UID, "reconcile", 60)
+    assert not_its_turn(clinic.ledger, "clinic1") is None, "a person is told, with the remedy"
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "a-deployment")
+    skipped = not_its_turn(clinic.ledger, "clinic1")
+    assert skipped is not None
+    assert (skipped.name, skipped.type.value) == ("Skipped", "COMPLETED")
+    clinic.ledger.release_lease(UID, token)
+    assert not_its_turn(clinic.ledger, "clinic1") is None
