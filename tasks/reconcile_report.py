@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.blocks import slug
-from tasks.events import emit
+from tasks.events import Level, emit
 from tasks.reconciling.findings import Finding, Handling, Mismatch
 from tasks.records import Kind, OutcomeState
 from tasks.report import build_report
@@ -272,7 +272,10 @@ def report_differences(run_id: str) -> dict[str, Any]:
         counts[line.mismatch] = counts.get(line.mismatch, 0) + line.count
     if not space.dry_run:
         space.ledger.finish_run(run_id, "completed", {**counts, "artifact": str(artifact_id)})
-        level = "info" if result.is_settled else "warning"
+        level: Level = "info" if result.is_settled else "warning"
         emit("reconcile.completed", space.uid, space.clinic.name, level, counts, space.ledger)
+        if space.fresh_rejects:
+            fresh = {"invalid": space.invalid, "rejected": 0, "ambiguous": 0}
+            emit("rows.rejected", space.uid, space.clinic.name, "warning", fresh, space.ledger)
     get_run_logger().info("Reconciled %s: %s", space.uid, counts)
     return data

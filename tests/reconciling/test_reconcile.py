@@ -334,7 +334,7 @@ def test_a_tick_in_progress_is_waited_for(clinic: ClinicSteps, monkeypatch: pyte
         naps.append(seconds)
         clinic.ledger.release_lease(UID, token)
 
-    monkeypatch.setattr(reconcile.time, "sleep", sleep)
+    monkeypatch.setattr("tasks.reconcile.time.sleep", sleep)
     space = reconcile.wait_for_gate("turn", "clinic1", dry_run=True)
     assert len(naps) == 1
     with pytest.raises(LeaseHeldError):
