@@ -26,7 +26,7 @@ from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject, RemoteLead
 from tasks.workspace import CardTable, Workspace, workspace
 
-__all__ = ["LETTERS", "build_plan", "mark", "plan"]
+__all__ = ["LETTERS", "PATIENT_BACK", "STEERING", "build_cards", "build_plan", "mark", "plan"]
 
 LETTERS = {Kind.CONTACT: "P", Kind.LEAD: "A", Kind.LINK: "A", Kind.NOTE: "A"}
 #: Above so many new patients all contacts are read once, in pages: fewer requests than a search for each.
@@ -47,10 +47,7 @@ def mark(space: Workspace, kind: Kind, source_id: int) -> str:
 def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
     adopt_marked(space)
-    _deal_cards(space)
-    texts = contact_texts(space.patients)
-    hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
-    space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    build_cards(space)
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
     rows = _adopt(space, rows)
     rows = _keep_back(space, rows)
@@ -64,6 +61,14 @@ def build_plan(space: Workspace) -> None:
     if space.plan:
         space.ledger.save_plan(space.run_id, space.uid, space.plan)
     _move_watermark(space)
+
+
+def build_cards(space: Workspace) -> None:
+    """Render and hash what IDENT says about patients and appointments."""
+    _deal_cards(space)
+    texts = contact_texts(space.patients)
+    hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
+    space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
 
 
 def _deal_cards(space: Workspace) -> None:

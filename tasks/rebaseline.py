@@ -129,6 +129,21 @@ def settle_baseline(space: Workspace) -> None:
         emit("ledger.rebaselined", space.uid, space.clinic.name, "warning", counts, space.ledger)
 
 
+def refuse_when_due(space: Workspace) -> None:
+    """Refuse a job that trusts the ledger while it cannot be trusted, or before the first transfer.
+
+    Raises:
+        GuardError: When the ledger must be compared with amoCRM first.
+    """
+    cause = cause_of(space)
+    if cause:
+        raise GuardError(
+            problem=f"Nothing was sent: {CAUSES[cause]}.",
+            remedy=f"Run first: ident-amocrm sync {space.clinic.name} (it says what it would do).",
+            code="rebaseline_due",
+        )
+
+
 def demand_rebaseline(ledger: Ledger, clinic_uid: str, cause: str, *, by: str) -> None:
     """Note that a clinic must be compared with amoCRM before its next transfer."""
     scope = f"clinic:{clinic_uid}"

@@ -24,6 +24,7 @@ from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.model import Mapping as CardMapping
+from tasks.reconciling.compare import Comparison
 from tasks.records import Account, CustomField, Kind, Pipeline, PlanRow, RemoteContact
 from tasks.settings import Settings
 
@@ -110,6 +111,8 @@ class Workspace:
     starts: dict[int, pd.Timestamp] = field(default_factory=dict)
     silent: dict[Kind, list[int]] = field(default_factory=dict)
     plan: list[PlanRow] = field(default_factory=list)
+    compared: dict[Kind, Comparison] = field(default_factory=dict)
+    looked_at: dict[Kind, int] = field(default_factory=dict)  # entities of amoCRM that were compared
     seconds: dict[str, float] = field(default_factory=dict)
     # What tasks.rebaseline needs: whether a person confirmed, whether this run only counts, what it found.
     rebaseline: bool = False

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import backup, configure, connect, events, rejects, sync, transfer, up
+from deployments.cli import backup, configure, connect, events, reconcile, rejects, sync, transfer, up
 from deployments.cli.output import ERROR, say
 from tasks.errors import IdentAmocrmError
 
@@ -31,6 +31,7 @@ app.command("autoconfigure")(configure.autoconfigure)
 app.command("start")(transfer.start)
 app.command("stop")(transfer.stop)
 app.command("sync")(sync.sync)
+app.command("reconcile")(reconcile.reconcile)
 app.command("status")(transfer.status)
 app.command("events")(events.events)
 app.command("backup")(backup.backup)

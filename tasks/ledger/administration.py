@@ -211,6 +211,13 @@ class Administration:
             self.database.upsert(link, lease, [values], ["owner", "token", "expires_at"])
         return int(token)
 
+    def lease_is_held(self, clinic_uid: str, is_dead: Callable[[str], bool] = lambda _owner: False) -> bool:
+        """Tell whether a run has the right to write for a clinic now."""
+        query = sa.select(lease.c.expires_at, lease.c.owner).where(lease.c.clinic_uid == clinic_uid)
+        with self.database.read() as link:
+            row = link.execute(query).first()
+            return row is not None and row[0] > self.database.now(link) and not is_dead(row[1])
+
     def renew_lease(self, clinic_uid: str, token: int, seconds: float) -> None:
         """Prolong a lease that is still ours, also when it ran out and nobody took it.
 

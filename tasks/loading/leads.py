@@ -149,10 +149,11 @@ def _has_other_time(load: Load, card: Card, remote: RemoteLead) -> bool:
 
     A deal that was found again has no known time: then what it holds is compared.
     """
-    if card.known is None:
-        return False
-    timed = any(row.row_hash != 0 and row.hashes.get("start_at", 0) != 0 for row in card.sent)
-    return timed or load.cards.reschedule_note(remote, card.texts, card.external_id) is not None
+    if any(row.row_hash != 0 and row.hashes.get("start_at", 0) != 0 for row in card.sent):
+        return True
+    if card.known is None or (card.known.hashes and not card.known.hashes.get("start_at", 0)):
+        return False  # only the time is unknown: a person typed another one into the deal
+    return load.cards.reschedule_note(remote, card.texts, card.external_id) is not None
 
 
 def _move(
