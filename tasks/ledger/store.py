@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tasks.ledger.administration import Administration, ConnectionRecord
 from tasks.ledger.database import Database
+from tasks.ledger.history import History
 from tasks.ledger.journal import Journal
 from tasks.ledger.snapshot import AppliedIndex, Snapshot
 
 __all__ = ["AppliedIndex", "ConnectionRecord", "Ledger"]
 
 
-class Ledger(Snapshot, Journal, Administration):
+class Ledger(Snapshot, Journal, History, Administration):
     """What was sent, what is owed, who may write, how the installation is set up.
 
     Every method is one short transaction; the object may be shared by threads.
