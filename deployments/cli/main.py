@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import configure, connect, events, rejects, sync, transfer, up
+from deployments.cli import configure, connect, events, explain, rejects, sync, transfer, up
 from deployments.cli.output import ERROR, say
 from tasks.errors import IdentAmocrmError
 
@@ -31,6 +31,7 @@ app.command("stop")(transfer.stop)
 app.command("sync")(sync.sync)
 app.command("status")(transfer.status)
 app.command("events")(events.events)
+app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 
