@@ -117,31 +117,34 @@ def now() -> datetime:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("explain")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        prefect_test_harness(server_startup_timeout=120),
-        StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-    ):
+    with pytest.MonkeyPatch.context() as patch, StandIn(token=TOKEN, limit=None, index_lag=0) as crm:
+        patch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         patch.setenv("IDENT_AMOCRM_HOME", str(folder / "home"))
         patch.setenv("IDENT_AMOCRM_REQUESTS_PER_SECOND", "7")
         patch.setenv("IDENT_AMOCRM_RETRY_SECONDS", "0")
         load_settings.cache_clear()
-        database = folder / "clinic.db"
-        write_sqlite(generate(ClinicSpec(today=now().date(), appointments=120, patients=60)), database)
-        ledger = open_ledger()
-        patch.setattr(command, "open_session", lambda: ledger)
-        store = SqliteStore(database)
-        connection = IdentConnection(driver="sqlite", database=str(database), timezone=TIMEZONE)
-        record = connect_database(CLINIC, connection, ledger).record
-        connect_amocrm(crm.url, SecretStr(TOKEN), ledger)
-        autoconfigure(ledger, load_settings(), lambda _proposal: True)
-        today = datetime.combine(now().date(), time())
-        candidates = Candidates(store, today + timedelta(days=1), random.Random(1))
-        try:
-            yield Scene(folder, crm, ledger, store, record, candidates)
-        finally:
-            store.close()
-            load_settings.cache_clear()
+        with prefect_test_harness(server_startup_timeout=120):
+            yield from _opened(folder, crm, patch)
+        load_settings.cache_clear()
+
+
+def _opened(folder: Path, crm: StandIn, patch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """Connect the clinic and the account, and configure them."""
+    database = folder / "clinic.db"
+    write_sqlite(generate(ClinicSpec(today=now().date(), appointments=120, patients=60)), database)
+    ledger = open_ledger()
+    patch.setattr(command, "open_session", lambda: ledger)
+    store = SqliteStore(database)
+    connection = IdentConnection(driver="sqlite", database=str(database), timezone=TIMEZONE)
+    record = connect_database(CLINIC, connection, ledger).record
+    connect_amocrm(crm.url, SecretStr(TOKEN), ledger)
+    autoconfigure(ledger, load_settings(), lambda _proposal: True)
+    tomorrow = datetime.combine(now().date(), time()) + timedelta(days=1)
+    candidates = Candidates(store, tomorrow, random.Random(1))
+    try:
+        yield Scene(folder, crm, ledger, store, record, candidates)
+    finally:
+        store.close()
 
 
 def delete_appointment(scene: Scene, key: int) -> None:

@@ -67,7 +67,11 @@ VISIT = replace(
 )
 APPLIED = AppliedFacts(900, EARLIER, 1, 2, "primary: planned", is_primary=True)
 THERE = RemoteFacts(exists=True, ours=True, pipeline_id=1, status_id=2, stage="primary: planned", linked=True)
-HERE = {"applied": APPLIED, "remote": THERE, "card_url": "https://north.amocrm.ru/leads/detail/900"}
+HERE: dict[str, Any] = {
+    "applied": APPLIED,
+    "remote": THERE,
+    "card_url": "https://north.amocrm.ru/leads/detail/900",
+}
 
 
 def planned(state: OutcomeState | None, reason: str = "", **more: Any) -> dict[str, Any]:
