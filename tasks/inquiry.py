@@ -198,7 +198,7 @@ def _difference(
     sent = frozenset(DATA[kind])
     if mapping is not None:
         rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
-        sent = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
+        sent = STEERING | {rule.datum for rule in rules if rule.policy is not Policy.NEVER}
     now = hashes.iloc[0]
     return tuple(
         name for name in DATA[kind] if name in sent and known.hashes.get(name, 0) != int(now[name])
