@@ -11,6 +11,7 @@ from uuid import uuid4
 from prefect import flow
 from prefect.runtime import flow_run
 
+from tasks.breaker import trip
 from tasks.connections import open_ledger
 from tasks.errors import IdentAmocrmError
 from tasks.events import emit
@@ -43,8 +44,7 @@ def sync(clinic: str, mode: Mode = "incremental", dry_run: bool = False) -> dict
         with _recorded(run_id, clinic, mode, ledger, dry_run=dry_run):
             gate(run_id, clinic, mode, dry_run=dry_run)
             with _timed(run_id, "extract"):
-                if not dry_run:
-                    settle(run_id)
+                settle(run_id)
                 extract(run_id)
             with _timed(run_id, "validate"):
                 validate(run_id)
@@ -72,13 +72,17 @@ def _timed(run_id: str, step: str) -> Iterator[None]:
 def _recorded(run_id: str, clinic: str, mode: str, ledger: Ledger, *, dry_run: bool) -> Iterator[None]:
     """Record the run's start and, where it fails, its cause; the ledger keeps it when Prefect forgets."""
     record = ledger.connection(clinic)
+    before = ledger.last_run(record.clinic_uid)
     if not dry_run:
         ledger.start_run(run_id, record.clinic_uid, mode, by="sync")
     try:
         yield
     except IdentAmocrmError as error:
+        trip(ledger, error)
         if not dry_run:
             ledger.finish_run(run_id, "failed", {"code": error.code})
-            event = "transfer.refused" if error.code in {"refused", "not_configured"} else "sync.failed"
-            emit(event, record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
+            # A database that is down for an hour fails a hundred ticks and is one event.
+            if before is None or before.state != "failed" or before.counts.get("code") != error.code:
+                event = "transfer.refused" if error.code in {"refused", "not_configured"} else "sync.failed"
+                emit(event, record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
         raise

@@ -46,6 +46,18 @@ class AmoDestination:
             return contacts.latest_contacts_down_to(self.client, amo_id)
         return leads.latest_leads_down_to(self.client, amo_id)
 
+    def search(self, kind: Kind, text: str) -> Iterable[Remote]:
+        """Read what amoCRM's search finds for a text."""
+        if kind is Kind.CONTACT:
+            return contacts.search_contacts(self.client, text)
+        return leads.search_leads(self.client, text)
+
+    def trashed_above(self, kind: Kind, amo_id: int) -> Collection[int]:
+        """Return ids above ``amo_id`` that stand in the trash."""
+        if kind is Kind.CONTACT:
+            return contacts.trashed_contacts_above(self.client, amo_id)
+        return leads.trashed_leads_above(self.client, amo_id)
+
     def create(self, kind: Kind, payloads: Sequence[Payload]) -> Mapping[str, int]:
         """Create entities."""
         create = contacts.create_contacts if kind is Kind.CONTACT else leads.create_leads

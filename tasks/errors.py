@@ -34,6 +34,7 @@ __all__ = [
     "PaymentRequiredError",
     "RateLimitedError",
     "RowError",
+    "RunStoppedError",
     "SchemaError",
     "StopRunError",
     "TransferRefusedError",
@@ -139,6 +140,12 @@ class StopRunError(IdentAmocrmError):
     """The run must end: going on would make things worse."""
 
     default_code = "stop"
+
+
+class RunStoppedError(StopRunError):
+    """The operator stopped the transfer; the batch in flight was finished."""
+
+    default_code = "stopped_by_operator"
 
 
 class PaymentRequiredError(StopRunError):

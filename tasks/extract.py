@@ -13,6 +13,7 @@ from tasks.errors import GuardError
 from tasks.frames import Entity, empty_frame
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window
+from tasks.planning.holding import FOR_A_PERSON
 from tasks.records import Kind
 from tasks.workspace import Workspace, workspace
 
@@ -22,6 +23,8 @@ __all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes"]
 MARK, FULL_DUE = "mark", "full_due_at"
 #: Name of the clinic's setting that lists what a full read missed once.
 SUSPECTS = "gone_suspects"
+#: Name of the clinic's setting that tells by which mapping and fields its rows were refused.
+SCHEMA = "schema"
 KINDS = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
 
 
@@ -31,6 +34,7 @@ def read_changes(space: Workspace) -> None:
     Raises:
         GuardError: When a full read misses more known rows than the shrink limit allows.
     """
+    _release_after_change(space)
     with database_errors(space.connection):
         space.changes, space.full = _changed(space)
         patient_ids, appointment_ids = _with_due(space, space.changes)
@@ -47,6 +51,23 @@ def read_changes(space: Workspace) -> None:
         if space.full:
             space.gone = _gone(space)
     space.extracted = {"patients": len(space.patients), "appointments": len(space.appointments)}
+
+
+def _release_after_change(space: Workspace) -> None:
+    """Let what amoCRM refused be tried again once the mapping, a field or a stage changed."""
+    scope = f"clinic:{space.uid}"
+    before = space.ledger.setting(scope, SCHEMA)
+    if space.dry_run or (before or {}).get("digest") == space.schema:
+        return
+    for kind in KINDS:
+        refused = [
+            reject.source_id
+            for _uid, reject in space.ledger.rejects(space.uid)
+            if reject.entity == kind.value and reject.reason not in FOR_A_PERSON
+        ]
+        if refused:
+            space.ledger.release(space.uid, kind.value, refused)
+    space.ledger.put_setting(scope, SCHEMA, {"digest": space.schema}, by=space.run_id)
 
 
 def _changed(space: Workspace) -> tuple[Changes, bool]:
@@ -84,6 +105,9 @@ def _gone(space: Workspace) -> dict[Kind, frozenset[int]]:
     for kind, entity in KINDS.items():
         known = [int(key) for key in space.ledger.applied_index(space.uid, kind).source_ids]
         missing[kind] = frozenset(known) - space.reader.existing(entity, known)
+        if kind is Kind.LEAD:
+            # A deal is a chain: it lives on while the appointment that replaced the deleted one does.
+            missing[kind] -= space.reader.replaced(missing[kind])
         if known and len(missing[kind]) / len(known) > space.settings.shrink_limit:
             raise GuardError(
                 problem=(

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable
-from uuid import uuid4
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import getnode, uuid4
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import deployment
 
 from tasks.amocrm.account import read_account
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
+from tasks.breaker import close_breaker, refuse_while_open
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
-from tasks.errors import ConfigurationError, MappingError
+from tasks.errors import ConfigurationError, MappingError, RunStoppedError
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.hashing import FieldHasher
-from tasks.ledger.store import Ledger
+from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.autoconfigure import check
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.records import Account, CustomField, Pipeline
 from tasks.settings import load_settings
+from tasks.transfer import is_started
 from tasks.workspace import Workspace, open_workspace
 
-__all__ = ["MAPPING", "LeaseKeeper", "gate", "load_mapping", "pass_gate"]
+__all__ = ["MAPPING", "Guard", "LeaseKeeper", "gate", "load_mapping", "pass_gate"]
 
 #: Name of the mapping among the settings of an account.
 MAPPING = "mapping"
@@ -36,12 +42,19 @@ MAPPING = "mapping"
 class LeaseKeeper:
     """Keeps a clinic's lease for one run; called before each request.
 
-    A process that slept longer than the lease finds it lost and stops before it sends anything.
+    A process that slept longer than the lease finds it lost and stops before it sends anything. One that was
+    killed on this machine gives way at once; another machine's is waited for.
+
+    Args:
+        ledger: The installation's ledger.
+        clinic_uid: The clinic.
+        seconds: How long the lease lasts without renewal.
+        grace: The longest that a request may be under way.
     """
 
-    def __init__(self, ledger: Ledger, clinic_uid: str, seconds: int) -> None:
-        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self.token = ledger.acquire_lease(clinic_uid, owner, seconds)
+    def __init__(self, ledger: Ledger, clinic_uid: str, seconds: int, grace: float) -> None:
+        owner = f"{_machine()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.token = ledger.acquire_lease(clinic_uid, owner, seconds, grace=grace, is_dead=_is_dead)
         self._ledger, self._uid, self._seconds = ledger, clinic_uid, seconds
         self._renewed = time.monotonic()
         self._lock = threading.Lock()
@@ -56,6 +69,45 @@ class LeaseKeeper:
     def release(self) -> None:
         """Give the lease back."""
         self._ledger.release_lease(self._uid, self.token)
+
+
+def _machine() -> str:
+    return f"{socket.gethostname()}-{getnode():x}"
+
+
+def _is_dead(owner: str) -> bool:
+    """Tell whether the owner of a lease was a process of this machine that is gone."""
+    machine, _colon, rest = owner.rpartition(":")[0].rpartition(":")
+    if machine != _machine() or not rest.isdigit() or sys.platform == "win32":
+        return False  # Windows has no harmless question to a process: the lease runs out there
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+class Guard:
+    """What is asked before each writing request: may this run still send?
+
+    A run of the schedule ends when the operator stops the transfer, wherever it runs: the wish stands in the
+    ledger, which works without signals and across machines. A run that a person started by itself goes on.
+    """
+
+    def __init__(self, lease: LeaseKeeper, ledger: Ledger, record: ConnectionRecord) -> None:
+        self._lease, self._ledger, self._record = lease, ledger, record
+        self._stoppable = is_started(ledger, record)
+
+    def __call__(self) -> None:
+        """Renew the lease; raise when it was lost or the transfer was stopped."""
+        self._lease()
+        if self._stoppable and not is_started(self._ledger, self._record):
+            raise RunStoppedError(
+                problem="The transfer was stopped; the batch in flight was finished.",
+                remedy=f"What is left is sent after: ident-amocrm start {self._record.name}",
+            )
 
 
 def load_mapping(ledger: Ledger, account_id: int) -> CardMapping:
@@ -84,14 +136,17 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     ledger = open_ledger(settings)
     record = ledger.connection(clinic)
     known = amocrm_account(ledger)
-    lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds)
+    if deployment.id:
+        refuse_while_open(ledger)
+    grace = settings.connect_timeout + settings.read_timeout
+    lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
     opened: list[Callable[[], None]] = [lease.release]
     try:
         connection, reader = open_source(record, settings)
         opened.append(reader.close)
         client = open_destination(ledger, settings)
         opened.append(client.close)
-        account, mapping, pipelines, contact_fields = _account(client, ledger, int(str(known["account_id"])))
+        found = _account(client, ledger, int(str(known["account_id"])))
         launch = _launch(ledger, record.clinic_uid, reader.now().date, keep=not dry_run)
     except BaseException:
         _close(opened)
@@ -108,13 +163,14 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             hasher=FieldHasher(settings.installation_key(), record.clinic_uid),
             mode=mode,
             dry_run=dry_run,
-            guard=lease,
+            guard=Guard(lease, ledger, record),
             release=lambda: _close(opened),
             launch=launch,
-            account=account,
-            mapping=mapping,
-            pipelines=tuple(pipelines),
-            contact_fields=tuple(contact_fields),
+            account=found.account,
+            mapping=found.mapping,
+            pipelines=found.pipelines,
+            contact_fields=found.contact_fields,
+            schema=found.schema,
             warnings=[*reader.catalogue.warnings, *client.warnings],
         )
     )
@@ -125,11 +181,21 @@ def _close(opened: list[Callable[[], None]]) -> None:
         close()
 
 
-def _account(
-    client: AmoClient, ledger: Ledger, expected: int
-) -> tuple[Account, CardMapping, list[Pipeline], list[CustomField]]:
+@dataclass(frozen=True, slots=True)
+class _LiveAccount:
+    """The account as it is now, with the mapping that fits it."""
+
+    account: Account
+    mapping: CardMapping
+    pipelines: tuple[Pipeline, ...]
+    contact_fields: tuple[CustomField, ...]
+    schema: str
+
+
+def _account(client: AmoClient, ledger: Ledger, expected: int) -> _LiveAccount:
     """Read the live account and compare the mapping with it."""
     account = read_account(client)
+    close_breaker(ledger)
     if account.id != expected:
         raise ConfigurationError(
             problem=f"The token is of account {account.id}; account {expected} is connected.",
@@ -139,7 +205,8 @@ def _account(
     mapping = load_mapping(ledger, account.id)
     pipelines = read_pipelines(client)
     contact_fields = read_custom_fields(client, "contacts")
-    drifts = check(mapping, pipelines, contact_fields, read_custom_fields(client, "leads"))
+    lead_fields = read_custom_fields(client, "leads")
+    drifts = check(mapping, pipelines, contact_fields, lead_fields)
     if drifts:
         named = "; ".join(f"{drift.what} «{drift.name}»: {drift.cause}" for drift in drifts)
         raise MappingError(
@@ -147,7 +214,13 @@ def _account(
             remedy="Run: ident-amocrm autoconfigure --yes",
             code="mapping_drift",
         )
-    return account, mapping, pipelines, contact_fields
+    schema = _digest([mapping.model_dump_json(), pipelines, contact_fields, lead_fields])
+    return _LiveAccount(account, mapping, tuple(pipelines), tuple(contact_fields), schema)
+
+
+def _digest(parts: Sequence[object]) -> str:
+    """Return a digest of mapping, stages and fields: what amoCRM refused may fit once it changed."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def _launch(ledger: Ledger, clinic_uid: str, today: Callable[[], object], *, keep: bool) -> Launch:

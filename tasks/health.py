@@ -16,6 +16,7 @@ from tasks.amocrm.account import read_account
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.blocks import slug
+from tasks.breaker import close_breaker
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
 from tasks.errors import IdentAmocrmError
 from tasks.events import emit
@@ -73,6 +74,8 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
         return [Check("amoCRM", CheckState.FAILED, error.code)]
     try:
         checks = [_attempt("amoCRM", lambda: read_account(client))]
+        if checks[0].state is CheckState.OK:
+            close_breaker(ledger)
         expires = known.get("token_expires_at")
         if expires and datetime.fromisoformat(str(expires)) - datetime.now(tz=UTC) < TOKEN_WARNING:
             checks.append(Check("Токен amoCRM", CheckState.WARNING, "token_expires"))

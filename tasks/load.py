@@ -144,7 +144,14 @@ def _move_silent(space: Workspace) -> None:
 def settle(run_id: str) -> dict[str, int]:
     """Find out what became of writes whose answer was lost."""
     space = workspace(run_id)
-    recover_attempts(space)
+    if space.dry_run:
+        # Nothing may change: what is open counts as unknown, and is left out of the plan.
+        for attempt in space.ledger.open_attempts(space.uid):
+            if attempt.action is Action.CREATE and attempt.kind in {Kind.CONTACT, Kind.LEAD}:
+                before = space.unknown.get(attempt.kind, frozenset())
+                space.unknown[attempt.kind] = before | frozenset(attempt.source_ids)
+    else:
+        recover_attempts(space)
     return {kind.value: len(keys) for kind, keys in space.unknown.items()}
 
 

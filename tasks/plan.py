@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 from prefect import get_run_logger, task
@@ -16,8 +16,13 @@ from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse
 from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
+from tasks.planning.holding import (
+    MANY_PAST_MOVES,
+    SEVERAL_CANDIDATES,
+    moves_of_the_past,
+)
 from tasks.planning.identity import ContactIndex, Match, external_id, open_deal_of
-from tasks.records import Action, Kind, PlanRow, Reject, RemoteLead
+from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject, RemoteLead
 from tasks.workspace import CardTable, Workspace, workspace
 
 __all__ = ["LETTERS", "build_plan", "mark", "plan"]
@@ -29,6 +34,8 @@ RECENT_SECONDS = 15 * 60
 #: Reason of an appointment whose patient is kept back.
 PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
+#: Name of the clinic's setting that counts how many deals long over were moved today.
+PAST_MOVES = "past_moves"
 
 
 def mark(space: Workspace, kind: Kind, source_id: int) -> str:
@@ -45,6 +52,7 @@ def build_plan(space: Workspace) -> None:
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
     rows = _adopt(space, rows)
     rows = _keep_back(space, rows)
+    rows = _hold_past_moves(space, rows)
     rows += _vanished(space)
     rows += plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
     space.plan = rows + _missing_links(space, rows)
@@ -80,12 +88,11 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     mapping = space.settled_mapping()
     rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
     transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
-    parked = {
-        reject.source_id: reject.data_hash
-        for _uid, reject in space.ledger.rejects(space.uid)
-        if reject.entity == kind.value
-    }
-    for key in space.ledger.released_keys(space.uid).get(kind, frozenset()):
+    refused = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == kind.value]
+    parked = {reject.source_id: reject.data_hash for reject in refused}
+    undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED}
+    released = space.ledger.released_keys(space.uid).get(kind, frozenset())
+    for key in released:
         parked.pop(key, None)
     difference = plan_cards(
         kind,
@@ -97,7 +104,7 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
         parked,
     )
     space.silent[kind] = difference.silent
-    unknown = space.unknown.get(kind, frozenset())
+    unknown = space.unknown.get(kind, frozenset()) | (undecided - released)
     return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
 
 
@@ -111,11 +118,14 @@ def _adopt(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
         match = matches.get(row.source_id) if row.kind is Kind.CONTACT else None
         if row.action is not Action.CREATE or match is None:
             adopted.append(row)
-        elif match.amo_id is not None:
+            continue
+        _tell_twins(space, "contacts", row.source_id, match)
+        if match.amo_id is not None:
             data = tuple(name for name in table.hashes.columns)
             adopted.append(PlanRow(Kind.CONTACT, row.source_id, Action.UPDATE, data, match.amo_id))
         elif match.candidates:
-            _park(space, row.source_id, table.row_hash(row.source_id))
+            row_hash = table.row_hash(row.source_id)
+            _park(space, Kind.CONTACT, row.source_id, SEVERAL_CANDIDATES, "phone", row_hash)
         else:
             adopted.append(row)
     return _adopt_deals(space, adopted)
@@ -151,10 +161,9 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
     return matches
 
 
-def _park(space: Workspace, source_id: int, row_hash: int) -> None:
+def _park(space: Workspace, kind: Kind, source_id: int, reason: str, field: str, row_hash: int) -> None:
     if not space.dry_run:
-        reject = Reject(Kind.CONTACT.value, source_id, "several_candidates", "phone", row_hash)
-        space.ledger.add_rejects(space.uid, [reject])
+        space.ledger.add_rejects(space.uid, [Reject(kind.value, source_id, reason, field, row_hash)])
     space.invalid += 1
     space.fresh_rejects += 1
 
@@ -182,6 +191,12 @@ def _adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
         if match.amo_id is not None:
             chosen[row.source_id] = match.amo_id
             used.add(match.amo_id)
+        elif match.candidates:
+            space.warnings.append(
+                f"Appointment {row.source_id}: its patient has several open deals "
+                f"({_listed(match.candidates)}); a new one is created beside them."
+            )
+        _tell_twins(space, "deals", row.source_id, match)
     data = tuple(space.cards[Kind.LEAD].hashes.columns)
     return [
         PlanRow(Kind.LEAD, row.source_id, Action.MOVE, data, chosen[row.source_id])
@@ -189,6 +204,18 @@ def _adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
         else row
         for row in rows
     ]
+
+
+def _listed(ids: Iterable[int]) -> str:
+    return ", ".join(str(key) for key in ids)
+
+
+def _tell_twins(space: Workspace, what: str, source_id: int, match: Match) -> None:
+    if match.twins:
+        space.warnings.append(
+            f"Row {source_id} stands several times in amoCRM: {what} {_listed(match.twins)} "
+            f"beside {match.amo_id}, which is kept. Merge them in amoCRM."
+        )
 
 
 def _match_deal(space: Workspace, root: int, deals: Iterable[RemoteLead]) -> Match:
@@ -219,6 +246,36 @@ def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]
     }
     known |= {row.source_id: row.amo_id for row in rows if row.kind is Kind.CONTACT and row.amo_id}
     return known
+
+
+def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Hold the moves of deals long over when they are many: managers' boards would be stormed.
+
+    IDENT's vendor closes old appointments in bulk, months later; a clinic's own people change a few.
+    """
+    settings, scope = space.settings, f"clinic:{space.uid}"
+    now = pd.Timestamp.now(tz=UTC)
+    released = space.ledger.released_keys(space.uid).get(Kind.LEAD, frozenset())
+    moves = moves_of_the_past(rows, space.starts, now - timedelta(days=settings.past_move_days), released)
+    if not moves:
+        return rows
+    today = now.date().isoformat()
+    stored = space.ledger.setting(scope, PAST_MOVES) or {}
+    moved = int(stored.get("count", 0)) if stored.get("day") == today else 0
+    if moved + len(moves) <= settings.past_move_limit:
+        if not space.dry_run:
+            count = {"day": today, "count": moved + len(moves)}
+            space.ledger.put_setting(scope, PAST_MOVES, count, by=space.run_id)
+        return rows
+    held = {row.source_id for row in moves}
+    table = space.cards[Kind.LEAD]
+    for key in sorted(held):
+        _park(space, Kind.LEAD, key, MANY_PAST_MOVES, "stage", table.row_hash(key))
+    space.warnings.append(
+        f"{len(held)} deals of appointments long over wait for your word: "
+        f"ident-amocrm rejects retry {space.clinic.name} --entity lead --reason {MANY_PAST_MOVES}"
+    )
+    return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in held]
 
 
 def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:

@@ -14,6 +14,7 @@ from tasks.frames import CONTACT_DATA, LEAD_DATA
 
 __all__ = [
     "DATA",
+    "MAYBE_REMOVED",
     "Account",
     "Action",
     "AppliedRow",
@@ -58,6 +59,9 @@ class OutcomeState(StrEnum):
     DEFERRED = "deferred"  # not this time: it waits for another row or the next run
     AMBIGUOUS = "ambiguous"  # sent, but the answer was lost
 
+
+#: Reason of a row that was not found again while something was deleted in amoCRM: a person has to decide.
+MAYBE_REMOVED = "maybe_removed"
 
 #: Data of a card by kind, in the order in which the ledger packs their hashes.
 DATA: Mapping[Kind, tuple[str, ...]] = {Kind.CONTACT: CONTACT_DATA, Kind.LEAD: LEAD_DATA}

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.blocks import slug
 from tasks.errors import GuardError
 from tasks.events import emit
-from tasks.records import Action, Kind, OutcomeState
+from tasks.records import Action, Kind, OutcomeState, PlanRow
 from tasks.workspace import Workspace, workspace
 
 __all__ = ["SyncReport", "build_report", "report", "sync_markdown"]
@@ -39,6 +39,7 @@ class SyncReport:
     warnings: tuple[str, ...] = ()
     artifact: str | None = None
     stages: dict[str, float] = field(default_factory=dict)
+    plan: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -81,7 +82,19 @@ def build_report(space: Workspace) -> SyncReport:
         writes=space.client.writes,
         warnings=tuple(space.warnings),
         stages={name: round(value, 2) for name, value in space.seconds.items()},
+        plan=tuple(_shown(row) for row in space.plan) if space.dry_run else (),
     )
+
+
+def _shown(row: PlanRow) -> dict[str, Any]:
+    """Return a planned row by ids and names of data; values are never shown."""
+    return {
+        "kind": row.kind.value,
+        "source_id": row.source_id,
+        "action": row.action.value,
+        "changed": list(row.changed),
+        "amo_id": row.amo_id,
+    }
 
 
 def _tally(space: Workspace, chosen: set[tuple[Kind, int]] | None) -> dict[str, Any]:

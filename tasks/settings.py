@@ -76,6 +76,14 @@ class Settings(BaseSettings):
     shrink_limit: float = Field(
         default=0.2, gt=0, le=1, description="Share of known rows whose absence stops a run."
     )
+    past_move_days: int = Field(
+        default=7, ge=1, description="After how many days an appointment's deal counts as long over."
+    )
+    past_move_limit: int = Field(
+        default=50,
+        ge=0,
+        description="Deals long over that may change their stage in a day; more wait for a person's word.",
+    )
     https_proxy: str = Field(default="", description="Proxy towards amoCRM; empty: the HTTPS_PROXY variable.")
     ca_bundle: Path | None = Field(default=None, description="File of trusted certificates (own CA).")
     verify_tls: bool = Field(

@@ -90,6 +90,7 @@ class Workspace:
     mapping: CardMapping | None = None
     pipelines: tuple[Pipeline, ...] = ()
     contact_fields: tuple[CustomField, ...] = ()
+    schema: str = ""  # digest of the mapping and of what the account offers it
     warnings: list[str] = field(default_factory=list)
     changes: Changes | None = None
     full: bool = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -55,8 +57,15 @@ def options(
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "INFO" if verbose else "CRITICAL")
 
 
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End a command in order: what is under way at amoCRM is waited for, its receipt is written."""
+    signal.signal(number, signal.SIG_DFL)  # a second signal ends it at once
+    raise SystemExit(128 + number)
+
+
 def main() -> None:
     """Run the command line; every failure is one paragraph and exit code 1."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except IdentAmocrmError as error:

@@ -44,11 +44,12 @@ def retry_rejects(
     clinic: Annotated[str, typer.Argument(help="Name of the clinic.")],
     entity: Annotated[str, typer.Option(help="contact, lead, patient or appointment.")],
     source_id: Annotated[list[int] | None, typer.Option("--id", help="IDENT id; all when left out.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only rows with this reason.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Let rows that were kept back be tried again in the next run."""
     ledger = open_session(prefect=False)
-    count = ledger.release(ledger.connection(clinic).clinic_uid, entity, source_id or None)
+    count = ledger.release(ledger.connection(clinic).clinic_uid, entity, source_id or None, reason)
     show(
         {"clinic": clinic, "released": count},
         output,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from deployments.cli.output import DONE_WITH_REJECTS, Output, OutputOption, say,
 from deployments.cli.session import open_session
 
 __all__ = ["sync"]
+
+#: Rows of a plan on the screen.
+SHOWN = 100
 
 
 def sync(
@@ -26,6 +29,8 @@ def sync(
     for warning in result["warnings"]:
         say(f"Warning: {warning}")
     planned, applied = result["planned"], result["applied"]
+    if dry_run and output is Output.TEXT:
+        _show_plan(result["plan"])
     summary = table(
         f"{name}: {result['mode']}" + (" (dry run, nothing sent)" if dry_run else ""),
         "",
@@ -43,3 +48,14 @@ def sync(
     if result["invalid"] or result["rejected"] or result["ambiguous"]:
         say(f"Some rows were not transferred: ident-amocrm rejects list --clinic {name}")
         raise typer.Exit(DONE_WITH_REJECTS)
+
+
+def _show_plan(rows: list[dict[str, Any]]) -> None:
+    """Show what a run would send, as far as a screen goes; ``--output json`` has all of it."""
+    plan = table("Plan", "what", "IDENT id", "action", "changed", "amoCRM id")
+    for row in rows[:SHOWN]:
+        changed = ", ".join(row["changed"])
+        plan.add_row(row["kind"], str(row["source_id"]), row["action"], changed, str(row["amo_id"] or ""))
+    if len(rows) > SHOWN:
+        plan.caption = f"{len(rows) - SHOWN} more rows: --output json"
+    show(rows, Output.TEXT, plan)

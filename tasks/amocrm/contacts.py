@@ -18,6 +18,7 @@ __all__ = [
     "read_contacts",
     "recently_updated_contacts",
     "search_contacts",
+    "trashed_contacts_above",
     "update_contacts",
 ]
 
@@ -67,6 +68,11 @@ def search_contacts(client: AmoClient, query: str) -> Iterator[RemoteContact]:
     """Read what amoCRM's search finds; it may be strangers, and what is seconds old may be missing."""
     params = {"limit": client.page_size, "query": query}
     return (entities.parsed(row, _parse, f"GET {KEY}") for row in entities.rows(client, KEY, KEY, params))
+
+
+def trashed_contacts_above(client: AmoClient, amo_id: int) -> frozenset[int]:
+    """Return ids of contacts in the trash above ``amo_id``."""
+    return entities.trashed_above(client, KEY, amo_id)
 
 
 def highest_contact_id(client: AmoClient) -> int:

@@ -24,6 +24,7 @@ __all__ = [
     "row_id",
     "rows",
     "tags",
+    "trashed_above",
     "update",
 ]
 
@@ -172,6 +173,21 @@ def newest_down_to(
         yield from (entity for entity in new if entity.id > amo_id)
         if last is not None and last <= amo_id:
             return
+
+
+def trashed_above(client: AmoClient, key: str, amo_id: int) -> frozenset[int]:
+    """Return ids above ``amo_id`` that stand in the trash.
+
+    A trashed row has almost nothing but its id (``amocrm.md`` 11), so whose it was cannot be read. Rows that
+    look alive are no answer to this question: amoCRM ignores what it does not know, without a word.
+    """
+    found: set[int] = set()
+    params = {"limit": client.page_size, "with": "only_deleted", "order[id]": "desc"}
+    for row in rows(client, key, key, params):
+        number = parsed(row, row_id, f"GET {key}")
+        if number > amo_id and not row.get("name"):
+            found.add(number)
+    return frozenset(found)
 
 
 def highest_id(client: AmoClient, key: str) -> int:

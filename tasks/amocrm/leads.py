@@ -17,6 +17,8 @@ __all__ = [
     "latest_leads_down_to",
     "leads_of_contacts",
     "read_leads",
+    "search_leads",
+    "trashed_leads_above",
     "update_leads",
 ]
 
@@ -55,6 +57,17 @@ def iterate_leads(client: AmoClient, *, newest_first: bool = False) -> Iterator[
 def latest_leads_down_to(client: AmoClient, amo_id: int) -> Iterator[RemoteLead]:
     """Read deals by descending id until one is not above ``amo_id``."""
     return entities.newest_down_to(client, KEY, amo_id, _parse, WITH)
+
+
+def search_leads(client: AmoClient, query: str) -> Iterator[RemoteLead]:
+    """Read what amoCRM's search finds; it may be strangers, and what is seconds old may be missing."""
+    params = {**WITH, "limit": client.page_size, "query": query}
+    return (entities.parsed(row, _parse, f"GET {KEY}") for row in entities.rows(client, KEY, KEY, params))
+
+
+def trashed_leads_above(client: AmoClient, amo_id: int) -> frozenset[int]:
+    """Return ids of deals in the trash above ``amo_id``."""
+    return entities.trashed_above(client, KEY, amo_id)
 
 
 def leads_of_contacts(client: AmoClient, contact_ids: Collection[int]) -> dict[int, list[RemoteLead]]:

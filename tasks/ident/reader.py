@@ -298,6 +298,13 @@ class IdentReader:
             known |= frontier
         return self.existing(Entity.APPOINTMENT, known)
 
+    def replaced(self, ids: Collection[int]) -> frozenset[int]:
+        """Return which receptions have a successor that is there, whether they are themselves or not."""
+        if not ids or not self.catalogue.has("Receptions", "ID_ReceptionsTransferFrom"):
+            return frozenset()
+        source = RECEPTIONS.c.ID_ReceptionsTransferFrom
+        return frozenset(row[0] for row in self._access.fetch_in(sa.select(source), source, ids))
+
     def appointments_of(self, patients: Collection[int], window: Window) -> frozenset[int]:
         """Return the appointments of patients whose chains have a row in the window."""
         query = sa.select(RECEPTIONS.c.ID).where(window.condition)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -158,8 +158,24 @@ class Administration:
 
     # ---- lease ---------------------------------------------------------------------------------------
 
-    def acquire_lease(self, clinic_uid: str, owner: str, seconds: float) -> int:
+    def acquire_lease(
+        self,
+        clinic_uid: str,
+        owner: str,
+        seconds: float,
+        *,
+        grace: float = 0.0,
+        is_dead: Callable[[str], bool] = lambda _owner: False,
+    ) -> int:
         """Take the right to write for a clinic.
+
+        Args:
+            clinic_uid: The clinic.
+            owner: Who takes it.
+            seconds: How long it lasts without renewal.
+            grace: How much longer an owner that fell silent is waited for: its last request, sent while the
+                lease was good, may still be under way.
+            is_dead: Tells of an owner whether it surely lives no more; then nothing is waited for.
 
         Returns:
             The fencing token; it grows with every owner.
@@ -170,10 +186,11 @@ class Administration:
         with self.database.write() as link:
             now = self.database.now(link)
             row = link.execute(sa.select(lease).where(lease.c.clinic_uid == clinic_uid)).mappings().first()
-            if row is not None and row["expires_at"] > now:
+            left = row["expires_at"] + grace - now if row is not None and row["expires_at"] else 0.0
+            if row is not None and left > 0 and not is_dead(row["owner"]):
                 raise LeaseHeldError(
                     problem=f"Another run is transferring this clinic (owner {row['owner']}).",
-                    remedy=f"Wait for it; a run that died gives way in {row['expires_at'] - now:.0f} s.",
+                    remedy=f"Wait for it; a run that died gives way in {left:.0f} s.",
                 )
             token = (row["token"] if row is not None else 0) + 1
             values = {"clinic_uid": clinic_uid, "owner": owner, "token": token, "expires_at": now + seconds}

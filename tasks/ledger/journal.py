@@ -297,11 +297,22 @@ class Journal:
             for row in rows
         ]
 
-    def release(self, clinic_uid: str, entity: str, ids: Collection[int] | None) -> int:
-        """Let rejects be tried again in the next run; returns how many."""
+    def release(
+        self, clinic_uid: str, entity: str, ids: Collection[int] | None, reason: str | None = None
+    ) -> int:
+        """Let rejects be tried again in the next run; returns how many.
+
+        Args:
+            clinic_uid: The clinic.
+            entity: Entity of the rejects.
+            ids: Only these rows, ``None`` for all.
+            reason: Only rows with this reason, ``None`` for all.
+        """
         change = sa.update(reject).where(reject.c.clinic_uid == clinic_uid, reject.c.entity == entity)
         if ids is not None:
             change = change.where(reject.c.source_id.in_(list(ids)))
+        if reason is not None:
+            change = change.where(reject.c.reason == reason)
         with self.database.write() as connection:
             return int(connection.execute(change.values(released=True)).rowcount)
 

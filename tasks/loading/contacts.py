@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tasks.loading.batch import Item, send_creates, send_updates
 from tasks.loading.ports import Card, Load, sent_by_us
+from tasks.loading.resolve import read_cards
 from tasks.records import AppliedRow, Kind, OutcomeState
 
 __all__ = ["create_contacts", "update_contacts"]
@@ -33,18 +34,21 @@ def create_contacts(load: Load, cards: Sequence[Card]) -> None:
 def update_contacts(load: Load, cards: Sequence[Card]) -> None:
     """Update the contacts of one batch, reading them first: what a person typed is seen before it is touched.
 
-    A contact that no longer exists is parked: the transfer never resurrects what a person deleted or merged.
+    A contact that no longer exists is parked: the transfer never resurrects what a person deleted. One that
+    was merged goes on as the card it was merged into, if that carries its mark now.
     """
-    remotes = load.destination.read(Kind.CONTACT, [card.row.amo_id for card in cards if card.row.amo_id])
+    remotes = read_cards(load, Kind.CONTACT, cards)
     items: list[Item] = []
     for card in cards:
-        amo_id = card.row.amo_id
-        remote = remotes.get(amo_id) if amo_id else None
-        if remote is None or amo_id is None:
+        remote = remotes.get(card.row.source_id)
+        if remote is None:
             load.journal.record_outcomes(
                 load.clinic_uid, [load.outcome(card, OutcomeState.REJECTED, "not_in_amocrm")]
             )
             continue
+        if remote.id != card.row.amo_id:
+            with load.lock:
+                load.contact_ids[card.row.source_id] = remote.id
         if card.row.changed == ("gone",):
             payload = load.cards.gone_payload(Kind.CONTACT, remote)
         else:
@@ -60,9 +64,9 @@ def update_contacts(load: Load, cards: Sequence[Card]) -> None:
             load.count(change)
             payload = dict(change.payload)
         if payload:
-            items.append(Item(card, {**payload, "id": amo_id}, _receipt(card)))
+            items.append(Item(card, {**payload, "id": remote.id}, _receipt(card)))
         else:
-            load.journal.apply_local(load.clinic_uid, load.account_id, _receipt(card)(amo_id))
+            load.journal.apply_local(load.clinic_uid, load.account_id, _receipt(card)(remote.id))
             load.journal.record_outcomes(load.clinic_uid, [load.outcome(card, OutcomeState.APPLIED)])
     send_updates(load, Kind.CONTACT, items)
 

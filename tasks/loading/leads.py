@@ -9,6 +9,7 @@ from typing import Any
 from tasks.errors import AmbiguousWriteError, IdentAmocrmError, RowError
 from tasks.loading.batch import Item, send_creates, send_updates
 from tasks.loading.ports import Card, Load, Place, sent_by_us
+from tasks.loading.resolve import read_cards
 from tasks.records import Action, AppliedRow, Kind, OutcomeState, RemoteLead
 
 __all__ = ["create_leads", "link_leads", "update_leads"]
@@ -62,12 +63,11 @@ def update_leads(load: Load, cards: Sequence[Card], *, noted: frozenset[int]) ->
         cards: Planned updates and moves.
         noted: Deals whose plan has a note about a changed time; it is written before the time is replaced.
     """
-    remotes = load.destination.read(Kind.LEAD, [card.row.amo_id for card in cards if card.row.amo_id])
+    remotes = read_cards(load, Kind.LEAD, cards)
     items: list[Item] = []
     for card in cards:
-        amo_id = card.row.amo_id
-        remote = remotes.get(amo_id) if amo_id else None
-        if not isinstance(remote, RemoteLead) or amo_id is None:
+        remote = remotes.get(card.row.source_id)
+        if not isinstance(remote, RemoteLead):
             outcomes = [load.outcome(card, OutcomeState.REJECTED, "not_in_amocrm")]
             if card.row.source_id in noted:
                 outcomes.append(load.outcome(card, OutcomeState.DEFERRED, "not_in_amocrm", kind=Kind.NOTE))
@@ -81,9 +81,9 @@ def update_leads(load: Load, cards: Sequence[Card], *, noted: frozenset[int]) ->
         payload, place = _update(load, card, remote)
         receipt = _receipt(card, place, None)
         if payload:
-            items.append(Item(card, {**payload, "id": amo_id}, receipt))
+            items.append(Item(card, {**payload, "id": remote.id}, receipt))
         else:
-            load.journal.apply_local(load.clinic_uid, load.account_id, receipt(amo_id))
+            load.journal.apply_local(load.clinic_uid, load.account_id, receipt(remote.id))
             load.journal.record_outcomes(load.clinic_uid, [load.outcome(card, OutcomeState.APPLIED)])
     send_updates(load, Kind.LEAD, items)
 

@@ -55,6 +55,12 @@ class Destination(Protocol):
     def newest_down_to(self, kind: Kind, amo_id: int) -> Iterable[Remote]:
         """Read entities by descending id until one is not above ``amo_id``; independent of the index."""
 
+    def search(self, kind: Kind, text: str) -> Iterable[Remote]:
+        """Read what amoCRM's search finds for a text: strangers too, and not what is seconds old."""
+
+    def trashed_above(self, kind: Kind, amo_id: int) -> Collection[int]:
+        """Return ids above ``amo_id`` that stand in the trash; whose they were cannot be read any more."""
+
     def create(self, kind: Kind, payloads: Sequence[Payload]) -> Mapping[str, int]:
         """Create entities; answers ids by ``request_id``."""
 

@@ -46,6 +46,7 @@ class FakeAmo:
     entities: dict[Kind, dict[int, dict[str, Any]]] = field(
         default_factory=lambda: {Kind.CONTACT: {}, Kind.LEAD: {}}
     )
+    trash: dict[Kind, set[int]] = field(default_factory=lambda: {Kind.CONTACT: set(), Kind.LEAD: set()})
     notes_of: dict[int, list[str]] = field(default_factory=dict)
     log: list[tuple[str, Kind, tuple[str, ...]]] = field(default_factory=list)
     faults: dict[str, list[Fault | Exception | None]] = field(default_factory=dict)
@@ -66,6 +67,14 @@ class FakeAmo:
     def newest_down_to(self, kind: Kind, amo_id: int) -> Iterable[Remote]:
         self.read_down_to.append(amo_id)
         return [self.remote(kind, key) for key in sorted(self.entities[kind], reverse=True) if key > amo_id]
+
+    def search(self, kind: Kind, text: str) -> Iterable[Remote]:
+        """Find by a part of the mark, as amoCRM's search does: strangers come along."""
+        found = [key for key, entity in self.entities[kind].items() if text in key_of(entity)]
+        return [self.remote(kind, key) for key in sorted(found, reverse=True)]
+
+    def trashed_above(self, kind: Kind, amo_id: int) -> Collection[int]:
+        return {key for key in self.trash[kind] if key > amo_id}
 
     def create(self, kind: Kind, payloads: Sequence[dict[str, Any]]) -> Mapping[str, int]:
         ids = tuple(int(payload["request_id"]) for payload in payloads)
@@ -180,6 +189,22 @@ class FakeAmo:
 
     def marks(self, kind: Kind) -> list[str]:
         return sorted(key_of(entity) for entity in self.entities[kind].values())
+
+    def delete(self, kind: Kind, amo_id: int) -> None:
+        """Move a card to the trash, as a manager does."""
+        del self.entities[kind][amo_id]
+        self.trash[kind].add(amo_id)
+
+    def merge(self, survivor: int, duplicate: int) -> None:
+        """Merge two contacts, as a manager does: what the older one lacks moves to it, links too."""
+        contacts = self.entities[Kind.CONTACT]
+        gone = contacts.pop(duplicate)
+        have = {item["field_id"] for item in contacts[survivor].get("custom_fields_values", ())}
+        more = [item for item in gone.get("custom_fields_values", ()) if item["field_id"] not in have]
+        contacts[survivor].setdefault("custom_fields_values", []).extend(more)
+        for deal in self.entities[Kind.LEAD].values():
+            for item in deal["_embedded"]["contacts"]:
+                item["id"] = survivor if item["id"] == duplicate else item["id"]
 
     def of(self, kind: Kind, source_id: int) -> dict[str, Any]:
         [entity] = [one for one in self.entities[kind].values() if key_of(one) == mark(kind, source_id)]

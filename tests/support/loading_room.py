@@ -21,6 +21,7 @@ from tasks.mapping.model import Mapping as CardMapping
 from tasks.planning.diff import plan_cards, plan_links_and_notes
 from tasks.records import (
     DATA,
+    MAYBE_REMOVED,
     Action,
     CustomField,
     Kind,
@@ -176,7 +177,11 @@ class Room:
                 DATA[kind],
                 {},
             )
-            kept_back = unknown.get(kind, frozenset())
+            kept_back = unknown.get(kind, frozenset()) | {
+                row.source_id
+                for _uid, row in self.ledger.rejects(UID)
+                if (row.entity, row.reason) == (kind.value, MAYBE_REMOVED)
+            }
             rows += [
                 row for row in found.rows if row.action is not Action.CREATE or row.source_id not in kept_back
             ]
