@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tasks.amocrm.contacts import read_contacts
-from tasks.amocrm.leads import read_leads
 from tasks.connections import AMOCRM, INSTALLATION, open_destination
+from tasks.destination import AmoDestination
 from tasks.errors import IdentAmocrmError
 from tasks.explaining.facts import (
     AppliedFacts,
@@ -28,10 +27,11 @@ from tasks.inquiry import Inquiry, Reading, look, read
 from tasks.launch import LAUNCH, TRANSFER, Launch
 from tasks.ledger.history import HeldRow
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.loading.ports import Remote
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.planning.diff import GONE_HASH
 from tasks.planning.identity import external_id, first_text
-from tasks.records import AppliedRow, Kind, RemoteContact, RemoteLead
+from tasks.records import AppliedRow, Kind, RemoteLead
 from tasks.settings import Settings
 from tasks.validate import severity_of
 
@@ -66,6 +66,8 @@ def collect(
     broken = {fact.source_id for fact, _hash in held if fact.is_direct}
     source, row_hash = (None, 0) if reading.error else look(inquiry, reading, known, broken, mapping)
     patient_id = source.patient_id if source is not None else None
+    remote = _remote(inquiry, known, mapping) if known is not None else None
+    amo_id = (remote.amo_id if remote else None) or (known.amo_id if known else None)
     return Facts(
         clinic=record.name,
         clinic_uid=inquiry.uid,
@@ -78,8 +80,8 @@ def collect(
         source_error=reading.error,
         held=tuple(_compared(held, row_hash)),
         applied=_applied(inquiry, known, mapping),
-        remote=_remote(inquiry, known, mapping) if known is not None else None,
-        card_url=_card_url(inquiry.kind, account, known),
+        remote=remote,
+        card_url=_card_url(inquiry.kind, account, amo_id),
         patient=_patient(inquiry, reading, patient_id) if patient_id is not None else None,
         **_progress(inquiry, root),
         **_journal(inquiry, root),
@@ -252,42 +254,51 @@ def _stage(mapping: CardMapping | None, pipeline_id: int | None, status_id: int 
     return ""
 
 
-def _card_url(kind: Kind, account: Mapping[str, Any] | None, known: AppliedRow | None) -> str:
-    if account is None or known is None:
-        return ""
-    return f"{account['base_url']}/{PATHS[kind]}/detail/{known.amo_id}"
+def _card_url(kind: Kind, account: Mapping[str, Any] | None, amo_id: int | None) -> str:
+    return f"{account['base_url']}/{PATHS[kind]}/detail/{amo_id}" if account and amo_id else ""
 
 
 def _remote(inquiry: Inquiry, known: AppliedRow, mapping: CardMapping | None) -> RemoteFacts:
-    """Read the card by id."""
+    """Read the card by id; one that is not there is looked for by its mark, which moves along in a merge."""
+    kind = inquiry.kind
+    mark = external_id(inquiry.uid, LETTERS[kind], known.source_id)
     try:
         client = open_destination(inquiry.ledger, inquiry.settings)
         try:
-            found: RemoteContact | RemoteLead | None = (
-                read_contacts(client, [known.amo_id]).get(known.amo_id)
-                if inquiry.kind is Kind.CONTACT
-                else read_leads(client, [known.amo_id]).get(known.amo_id)
-            )
+            destination = AmoDestination(client)
+            found = destination.read(kind, [known.amo_id]).get(known.amo_id)
+            if found is None:
+                marked = [
+                    other
+                    for other in destination.search(kind, mark)
+                    if not other.is_deleted and _carries(other, kind, mark, mapping)
+                ]
+                found = min(marked, key=lambda other: other.id, default=None)
         finally:
             client.close()
     except IdentAmocrmError as error:
         return RemoteFacts(error=error.code)
-    if found is None or found.is_deleted:
+    if found is None:
         return RemoteFacts(exists=False)
-    ours = None
-    if mapping is not None:
-        is_contact = inquiry.kind is Kind.CONTACT
-        holder = mapping.contact_external_field if is_contact else mapping.lead_external_field
-        mark = external_id(inquiry.uid, LETTERS[inquiry.kind], known.source_id)
-        ours = first_text(found.values, holder) == mark
+    ours = _carries(found, kind, mark, mapping)
     if not isinstance(found, RemoteLead):
-        return RemoteFacts(exists=True, ours=ours)
+        return RemoteFacts(exists=True, amo_id=found.id, ours=ours)
     link = inquiry.ledger.applied_rows(inquiry.uid, Kind.LINK, [known.source_id]).get(known.source_id)
     return RemoteFacts(
         exists=True,
+        amo_id=found.id,
         ours=ours,
         pipeline_id=found.pipeline_id,
         status_id=found.status_id,
         stage=_stage(mapping, found.pipeline_id, found.status_id),
         linked=link.amo_id in found.contact_ids if link is not None else None,
     )
+
+
+def _carries(remote: Remote, kind: Kind, mark: str, mapping: CardMapping | None) -> bool | None:
+    """Tell whether a card carries a mark; ``None`` without a mapping that says in which field."""
+    if mapping is None:
+        return None
+    is_contact = kind is Kind.CONTACT
+    holder = mapping.contact_external_field if is_contact else mapping.lead_external_field
+    return first_text(remote.values, holder) == mark

@@ -142,7 +142,10 @@ def look(
     frame, key = reading.frame, inquiry.source_id
     asked = frame[frame.iloc[:, 0] == key]
     if asked.empty:
-        return SourceFacts(exists=False), 0
+        # The chain of a deleted appointment may live on with the one that replaced it.
+        others = tuple(reading.ids)
+        current = int(collapse(frame)["appointment_id"].iloc[-1]) if others else None
+        return SourceFacts(exists=False, chain=others, current_id=current), 0
     row = asked.iloc[0]
     changed_at = inquiry.local(row["changed_at"])
     if inquiry.entity is Entity.PATIENT:

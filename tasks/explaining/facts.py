@@ -10,6 +10,7 @@ from tasks.frames import Entity
 from tasks.records import Action, OutcomeState
 
 __all__ = [
+    "MANY_PAST_MOVES",
     "NOT_IN_AMOCRM",
     "NO_PATIENT",
     "SEVERAL",
@@ -27,6 +28,7 @@ __all__ = [
 #: Reasons that other rooms write into the ledger and that have a verdict of their own.
 NO_PATIENT = "no_patient"
 SEVERAL = "several_candidates"
+MANY_PAST_MOVES = "many_past_moves"
 NOT_IN_AMOCRM = "not_in_amocrm"
 #: Reasons that say: the row itself is good, another one is not.
 INDIRECT = frozenset({"chain_held_back", "patient_kept_back"})
@@ -144,12 +146,14 @@ class RemoteFacts:
     Attributes:
         error: Code of the error, when amoCRM could not be asked.
         exists: Whether it is there and not in the trash.
+        amo_id: Its id; another one than the ledger's when a person merged the card into that one.
         ours: Whether it carries our mark; ``None`` without a mapping that says which field holds it.
         linked: Whether the deal hangs on the contact of its patient.
     """
 
     error: str = ""
     exists: bool = False
+    amo_id: int | None = None
     ours: bool | None = None
     pipeline_id: int | None = None
     status_id: int | None = None
@@ -231,9 +235,11 @@ class Facts:
         return bool(self.applied or self.held or self.plans or self.attempt or self.waiting_since)
 
     @property
-    def card(self) -> str:
-        """What the row becomes in amoCRM: ``contact`` or ``lead``."""
-        return "contact" if self.entity is Entity.PATIENT else "lead"
+    def amo_id(self) -> int | None:
+        """Id of the card, where it stands now as far as that is known."""
+        if self.remote is not None and self.remote.amo_id is not None:
+            return self.remote.amo_id
+        return self.applied.amo_id if self.applied is not None else None
 
     @property
     def argument(self) -> str:

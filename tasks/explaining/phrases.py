@@ -92,12 +92,17 @@ SENTENCES: Final[dict[str, Pair]] = {
         "Последнее изменение строки новее и ещё не прочитано.",
     ),
     "valid": ("No expectation holds it back.", "Проверки её не задерживают."),
+    "held_by_other": (
+        "{what} {id} is held back since {since}: {reason}, last seen {seen}.",
+        "{what} {id} задержан с {since}: {reason}, последний раз {seen}.",
+    ),
     "held": (
         "{what} {id} is kept back by {reason}: field {field}, {severity}, first seen {since}, last {seen}.",
         "{what} {id} задержан: {reason}, поле {field}, {severity}, впервые {since}, последний раз {seen}.",
     ),
     "unplanned": ("No run has planned it.", "Ни один запуск её не планировал."),
-    "planned": (
+    "planned": ("{at}: {action} (run {run}).", "{at}: {action} (запуск {run})."),
+    "planned_change": (
         "{at}: {action}, changed {changed} (run {run}).",
         "{at}: {action}, изменилось: {changed} (запуск {run}).",
     ),
@@ -150,6 +155,10 @@ SENTENCES: Final[dict[str, Pair]] = {
         "Карточки {amo_id} нет, или она в корзине.",
     ),
     "remote": ("The card {amo_id} is there: {url}", "Карточка {amo_id} на месте: {url}"),
+    "remote_merged": (
+        "The card {old} was merged by hand; {amo_id} carries our external id: {url}",
+        "Карточку {old} объединили вручную; наш внешний код на {amo_id}: {url}",
+    ),
     "remote_ours": ("It carries our external id.", "На ней наш внешний код."),
     "remote_foreign": (
         "It does not carry our external id: somebody changed or merged it.",
@@ -198,6 +207,14 @@ VERDICTS: Final[dict[str, Pair]] = {
     "not_in_amocrm": (
         "Its card {amo_id} was deleted or merged by hand in amoCRM.",
         "Карточку {amo_id} удалили или объединили в amoCRM вручную.",
+    ),
+    "maybe_removed": (
+        "It was sent without an answer and not found again, while something was deleted in amoCRM.",
+        "Отправлено, но ответ потерян, найти не удалось, а в amoCRM тем временем что-то удалили.",
+    ),
+    "many_past_moves": (
+        "It is one of many deals of past appointments that would change their stage at once; since {since}.",
+        "Это одна из многих сделок прошлых приёмов, которые сменили бы этап разом; с {since}.",
     ),
     "deferred": (
         "It is planned and waits since {since}: {reason}.",
@@ -270,6 +287,14 @@ REMEDIES: Final[dict[str, Pair]] = {
         "Correct the field in IDENT or in the mapping, then: " + RETRY,
         "Исправьте поле в IDENT или в настройке, затем: " + RETRY,
     ),
+    "decide_removed": (
+        "Look into amoCRM's trash; if it is not there on purpose, send it again: " + RETRY,
+        "Проверьте корзину amoCRM; если карточку удалили не намеренно, отправьте снова: " + RETRY,
+    ),
+    "confirm_moves": (
+        "If the stage is to change, say so: " + RETRY,
+        "Если этап должен смениться, подтвердите: " + RETRY,
+    ),
     "restore_card": (
         "Restore the card from amoCRM's trash, if it was not meant to go; it is never made anew by itself.",
         "Если карточка нужна, восстановите её из корзины amoCRM; сама она заново не создаётся.",
@@ -310,6 +335,10 @@ REMEDIES: Final[dict[str, Pair]] = {
         "The card {amo_id} was tagged, and a deal closed; nothing to do.",
         "Карточка {amo_id} помечена, сделка закрыта; делать ничего не нужно.",
     ),
+    "gone_replaced": (
+        "Its deal {amo_id} goes on with appointment {row}; nothing to do.",
+        "Сделка {amo_id} продолжается приёмом {row}; делать ничего не нужно.",
+    ),
     "gone_open": (
         "Two full reads that miss it close the card {amo_id}; now: ident-amocrm sync {clinic} --full",
         "Карточку {amo_id} закроют два полных чтения без неё; сразу: ident-amocrm sync {clinic} --full",
@@ -341,6 +370,11 @@ NEXT: Final[dict[str, Pair]] = {
     "next_parked_stopped": (
         "When the row changes in IDENT or after rejects retry, once the transfer is started or sync is run.",
         "Когда строка изменится в IDENT или повтор разрешат, а передачу запустят.",
+    ),
+    "next_word": ("After rejects retry.", "После разрешения повтора."),
+    "next_word_stopped": (
+        "After rejects retry, once the transfer is started or sync is run.",
+        "После разрешения повтора, когда передачу запустят.",
     ),
     "next_patient": ("By itself, together with its patient.", "Сама, вместе с пациентом."),
     "next_patient_stopped": (

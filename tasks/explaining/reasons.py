@@ -31,6 +31,11 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
         "этот телефон и имя есть у нескольких контактов",
     ),
     "not_in_amocrm": ("the card is no longer in amoCRM", "карточки больше нет в amoCRM"),
+    "maybe_removed": ("somebody may have deleted it in amoCRM", "её могли удалить в amoCRM"),
+    "many_past_moves": (
+        "too many past appointments change at once",
+        "слишком много прошлых приёмов меняется разом",
+    ),
     # Waiting
     "waits_for_patient": ("its patient's contact is not in amoCRM yet", "контакта пациента ещё нет в amoCRM"),
     "stage_not_mapped": ("the mapping has no stage for its status", "для статуса не выбран этап"),
@@ -39,6 +44,7 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
         "ещё не записано примечание о переносе",
     ),
     "run_stopped": ("the run stopped before its turn", "запуск остановился раньше"),
+    "stopped_by_operator": ("the transfer was stopped", "передачу остановили"),
     "run_in_progress": ("a run is at it now", "запуск ещё идёт"),
     "not_planned": ("no run has planned it yet", "ни один запуск её ещё не планировал"),
     "interrupted": ("the run was interrupted", "запуск был прерван"),

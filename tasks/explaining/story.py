@@ -110,7 +110,7 @@ class Story:
             "source_id": facts.source_id,
             "root_id": facts.root_id,
             "external_id": facts.mark,
-            "amo_id": facts.applied.amo_id if facts.applied else None,
+            "amo_id": facts.amo_id,
             "card": facts.card_url or None,
             "transferred": judgement.is_transferred,
             "verdict": judgement.verdict.value,
@@ -227,7 +227,7 @@ def _reading(facts: Facts) -> Told:
 def _validation(facts: Facts) -> Told:
     rules = [held for held in facts.held if not held.by_amocrm]
     for held in rules:
-        yield "held", {**_held(held), "severity": held.severity}
+        yield "held" if held.is_direct else "held_by_other", {**_held(held), "severity": held.severity}
         if held.released:
             yield "released", _held(held)
     if not rules:
@@ -248,7 +248,7 @@ def _held(held: HeldFacts) -> dict[str, Value]:
 def _plan(facts: Facts) -> Told:
     for plan in facts.plans:
         yield (
-            "planned",
+            "planned_change" if plan.changed else "planned",
             {"at": plan.planned_at, "action": plan.action, "changed": plan.changed, "run": plan.run_id},
         )
     if not facts.plans:
@@ -316,7 +316,9 @@ def _amocrm(facts: Facts) -> Told:
     if not remote.exists:
         yield "remote_missing", {"amo_id": applied.amo_id}
         return
-    yield "remote", {"amo_id": applied.amo_id, "url": facts.card_url}
+    found = remote.amo_id or applied.amo_id
+    card: dict[str, Value] = {"amo_id": found, "old": applied.amo_id, "url": facts.card_url}
+    yield "remote" if found == applied.amo_id else "remote_merged", card
     if remote.ours is not None:
         yield "remote_ours" if remote.ours else "remote_foreign", {}
     if remote.status_id is not None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tasks.explaining.facts import (
+    MANY_PAST_MOVES,
     NO_PATIENT,
     NOT_IN_AMOCRM,
     SEVERAL,
@@ -15,7 +16,7 @@ from tasks.explaining.facts import (
     HeldFacts,
 )
 from tasks.frames import Entity
-from tasks.records import OutcomeState
+from tasks.records import MAYBE_REMOVED, OutcomeState
 
 __all__ = ["Judgement", "Value", "Verdict", "judge"]
 
@@ -32,6 +33,8 @@ class Verdict(StrEnum):
     CHAIN_HELD_BACK = "chain_held_back"
     REFUSED = "refused"
     SEVERAL_CANDIDATES = "several_candidates"
+    MAYBE_REMOVED = "maybe_removed"
+    MANY_PAST_MOVES = "many_past_moves"
     NOT_IN_AMOCRM = "not_in_amocrm"
     DEFERRED = "deferred"
     STAGE_NOT_MAPPED = "stage_not_mapped"
@@ -48,6 +51,11 @@ class Verdict(StrEnum):
 
 
 ARRIVED = frozenset({Verdict.TRANSFERRED, Verdict.UPDATE_WAITING})
+#: Reasons that nothing but a person's word ends.
+WORD = {
+    MAYBE_REMOVED: (Verdict.MAYBE_REMOVED, "decide_removed"),
+    MANY_PAST_MOVES: (Verdict.MANY_PAST_MOVES, "confirm_moves"),
+}
 UNANSWERED = frozenset({Verdict.UNKNOWN_ID, Verdict.UNDETERMINED})
 
 
@@ -116,9 +124,13 @@ def _gone(facts: Facts) -> Judgement:
     applied = facts.applied
     if applied is None:
         return Judgement(Verdict.GONE, "gone_before", "never")
-    values = {"amo_id": applied.amo_id, **_schedule(facts)}
+    values: dict[str, Value] = {"amo_id": applied.amo_id, **_schedule(facts)}
     if applied.closed:
         return Judgement(Verdict.GONE, "gone_closed", "never", values)
+    if facts.source is not None and facts.source.current_id is not None:
+        # A deal is a chain: it lives on with the appointment that replaced the deleted one.
+        values["row"] = facts.source.current_id
+        return Judgement(Verdict.GONE, "gone_replaced", _tick(facts, "next_change"), values)
     return Judgement(Verdict.GONE, "gone_open", _tick(facts, "next_full"), values)
 
 
@@ -153,6 +165,10 @@ def _refused(facts: Facts) -> Judgement | None:
     if parked is None:
         return None
     values = _reason(parked) | _retry(facts, parked)
+    if parked.reason in WORD:
+        verdict, remedy = WORD[parked.reason]
+        next_try = "next_tick" if parked.released else "next_word"
+        return Judgement(verdict, remedy, _tick(facts, next_try), values)
     if parked.reason == SEVERAL:
         return Judgement(Verdict.SEVERAL_CANDIDATES, "choose_candidate", _parked(facts, parked), values)
     return Judgement(Verdict.REFUSED, "correct_and_retry", _parked(facts, parked), values)

@@ -29,8 +29,9 @@ from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
 from flows.explain import Question
 from flows.explain import explain as explain_flow
 from flows.sync import sync
+from tasks.amocrm.contacts import create_contacts
 from tasks.configure import autoconfigure
-from tasks.connections import connect_amocrm, connect_database, open_ledger
+from tasks.connections import connect_amocrm, connect_database, open_destination, open_ledger
 from tasks.errors import IdentAmocrmError
 from tasks.explain import explain_row, story_markdown
 from tasks.explaining.story import Story
@@ -211,6 +212,17 @@ def trouble_with_amocrm(scene: Scene, plain: Candidate) -> None:
     scene.patient("deleted by hand, parked", lost)
 
 
+def merged_by_hand(scene: Scene, plain: Candidate) -> None:
+    """A manager merges our contact into one of his own; the mark moves along."""
+    ours = scene.stories["transferred patient"].facts.amo_id
+    client = open_destination(scene.ledger, load_settings())
+    survivor = create_contacts(client, [{"name": "Контакт менеджера", "request_id": "1"}])["1"]
+    client.close()
+    scene.crm.admin("merge", {"id": survivor, "duplicates": [ours]})
+    scene.ids["survivor"] = survivor
+    scene.patient("merged by hand", plain.patient)
+
+
 def everything_else(scene: Scene) -> None:
     vanished = scene.candidates.any().reception["ID"]
     delete_appointment(scene, vanished)
@@ -264,6 +276,7 @@ def told(scene: Scene) -> Scene:
         trouble_with_amocrm,
         lambda scene, _plain: everything_else(scene),
         commands_and_forms,
+        merged_by_hand,
         with_the_database_away,
     )
     for act in acts:

@@ -36,6 +36,7 @@ VERDICTS = {
     "found again": Verdict.TRANSFERRED,
     "deleted by hand": Verdict.NOT_IN_AMOCRM,
     "deleted by hand, parked": Verdict.NOT_IN_AMOCRM,
+    "merged by hand": Verdict.REFUSED,  # the update that amoCRM refused before still waits
     "gone": Verdict.GONE,
     "rescheduled": Verdict.TRANSFERRED,
     "successor": Verdict.TRANSFERRED,
@@ -91,6 +92,13 @@ def test_what_amocrm_did_is_told(told: Scene) -> None:
     assert told.stories["deleted by hand, parked"].judgement.remedy == "restore_and_retry"
     assert told.errors == {"unpaid": "payment_required"}
     assert values(told, "runs fail")["code"] == "payment_required"
+
+
+def test_a_merged_card_is_found_by_its_mark(told: Scene) -> None:
+    story = told.stories["merged by hand"]
+    assert "remote_merged" in codes(told, "merged by hand")
+    assert story.facts.amo_id == told.ids["survivor"]
+    assert story.facts.card_url == f"{told.crm.url}/contacts/detail/{told.ids['survivor']}"
 
 
 def test_a_reschedule_is_one_deal(told: Scene) -> None:

@@ -253,6 +253,41 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         "next_parked",
         2,
     ),
+    "maybe removed": (
+        replace(PATIENT, held=(held("contact", "maybe_removed"),)),
+        Verdict.MAYBE_REMOVED,
+        "decide_removed",
+        "next_word",
+        2,
+    ),
+    "many past moves": (
+        replace(VISIT, held=(held("lead", "many_past_moves", 41),), **HERE),
+        Verdict.MANY_PAST_MOVES,
+        "confirm_moves",
+        "next_word",
+        2,
+    ),
+    "many past moves, confirmed": (
+        replace(VISIT, held=(held("lead", "many_past_moves", 41, released=True),), **HERE),
+        Verdict.MANY_PAST_MOVES,
+        "confirm_moves",
+        "next_tick",
+        2,
+    ),
+    "merged by hand, found by its mark": (
+        replace(VISIT, **HERE | {"remote": replace(THERE, amo_id=901)}),
+        Verdict.TRANSFERRED,
+        "nothing",
+        "next_change",
+        0,
+    ),
+    "gone, replaced by another appointment": (
+        replace(VISIT, source=replace(MISSING, chain=(42,), current_id=42), **HERE),
+        Verdict.GONE,
+        "gone_replaced",
+        "next_change",
+        2,
+    ),
     "deleted by hand, parked": (
         replace(
             VISIT, held=(held("lead", "not_in_amocrm", 41),), **HERE | {"remote": RemoteFacts(exists=False)}
@@ -465,6 +500,7 @@ def test_every_sentence_and_next_try_is_used() -> None:
         replace(VISIT, **HERE | {"applied": replace(APPLIED, is_primary=False)}),
         replace(VISIT, **HERE | {"remote": replace(THERE, ours=False, status_id=143)}),
         replace(VISIT, window=None),
+        replace(VISIT, plans=(PlanFacts("run-9", Action.MOVE, ("start_at", "stage"), EARLIER),)),
     ]
     stories += [tell(facts) for facts in extra]
     assert {line.code for story in stories for line in story.lines} == set(phrases.SENTENCES)
