@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import backup, configure, connect, events, reconcile, rejects, sync, transfer, up
+from deployments.cli import (
+    backup,
+    configure,
+    connect,
+    events,
+    explain,
+    reconcile,
+    rejects,
+    sync,
+    transfer,
+    up,
+)
 from deployments.cli.output import ERROR, say
 from tasks.errors import IdentAmocrmError
 
@@ -36,6 +47,7 @@ app.command("status")(transfer.status)
 app.command("events")(events.events)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 
