@@ -37,6 +37,7 @@ from tasks.amocrm.token_endpoint import (
     TokenEndpoint,
     Tokens,
     reauthorisation,
+    wall_clock,
 )
 from tasks.errors import AuthenticationError, ConfigurationError, IdentAmocrmError, TransientError
 
@@ -139,10 +140,6 @@ def authorisation_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[No
         lock.release()
 
 
-def _now() -> datetime:
-    return datetime.now(tz=UTC)
-
-
 class OAuthTokens:
     """The access token of an authorised integration, renewed ahead of its end and after a 401.
 
@@ -160,7 +157,7 @@ class OAuthTokens:
         endpoint: TokenEndpoint,
         lock: Path,
         *,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = wall_clock,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._store, self._endpoint, self._lock = store, endpoint, lock

@@ -38,6 +38,7 @@ __all__ = [
     "TokenEndpoint",
     "Tokens",
     "reauthorisation",
+    "wall_clock",
 ]
 
 PATH = "/oauth2/access_token"
@@ -129,6 +130,11 @@ SECOND_REFUSAL: Final = Rule(
 )  # fmt: skip
 
 
+def wall_clock() -> datetime:
+    """Return the time."""
+    return datetime.now(tz=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Integration:
     """What amoCRM knows an integration by.
@@ -188,6 +194,7 @@ class TokenEndpoint:
         pacer: The pace shared with all other requests.
         sleep: How to wait between repetitions.
         clock: Clock that measures how long a request has been repeated.
+        now: Wall clock, by which tokens live.
     """
 
     def __init__(
@@ -198,7 +205,9 @@ class TokenEndpoint:
         pacer: Pacer,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = wall_clock,
     ) -> None:
+        self._now = now
         self._requester = Requester(
             base_url, _NoToken(), settings=settings, pacer=pacer, sleep=sleep, clock=clock
         )
@@ -229,7 +238,7 @@ class TokenEndpoint:
             "redirect_uri": integration.redirect_uri,
             **grant,
         }
-        asked_at = datetime.now(tz=UTC)
+        asked_at = self._now()
         call = Call(
             "POST", PATH, PATH.lstrip("/"), body=body, method=Method.CREATING, table=TOKEN_ERROR_TABLE
         )
