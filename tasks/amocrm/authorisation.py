@@ -243,12 +243,12 @@ class OAuthTokens:
             return self._after_doubt(marked, error, usable=usable)
         except IdentAmocrmError as error:
             # It was certainly not used up: the mark would make the next process give up for nothing.
-            self._store.save(latest)
-            self._known = latest
+            self._known = replace(latest, handed_in="", handed_in_at=None)
+            self._store.save(self._known)
             if not usable:
                 raise
             _log.warning("amoCRM's token is not renewed yet (%s); it is still accepted.", error.code)
-            return self._unrenewed(latest)
+            return self._unrenewed(self._known)
         return self._kept(Authorisation(latest.integration, tokens))
 
     def _after_doubt(

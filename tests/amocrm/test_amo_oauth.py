@@ -320,6 +320,7 @@ def test_a_lost_answer_ahead_of_the_end_heals_when_the_old_token_still_works(
     assert store.load().is_doubtful
     now.ahead += timedelta(seconds=61)
     client.get("account")  # proves that the refresh did not happen ...
+    assert len(requests(crm, TOKEN_PATH)) == 1
     now.ahead += timedelta(seconds=61)
     client.get("account")  # ... so it may be asked for again
     assert requests(crm, ACCOUNT_PATH) == [200] * 5
@@ -356,6 +357,21 @@ def test_killed_ahead_of_the_end_heals_in_the_next_process(
     client.get("account")
     assert requests(crm, TOKEN_PATH) == [200]
     assert not store.load().is_doubtful
+
+
+def test_a_proof_outlives_a_failure_after_it(
+    crm: StandIn, opened: Open, store: FileStore, now: Now, closed_port: int
+) -> None:
+    noted = near_its_end(store.load())
+    store.save(replace(noted, handed_in=noted.mark, handed_in_at=now() - timedelta(hours=1)))
+    client = opened(url=f"http://127.0.0.1:{closed_port}")
+    client.get("account")
+    now.ahead = timedelta(seconds=61)
+    expire(crm)
+    with pytest.raises(AmoCrmUnavailableError):
+        client.get("account")
+    assert opened().get("account")  # what was proven is known to the next process
+    assert requests(crm, TOKEN_PATH) == [200]
 
 
 def test_429_is_waited_for(crm: StandIn, opened: Open, clock: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from deployments.cli.connect import connect_amocrm
-from tasks import authorisation, blocks
+from tasks import blocks
 from tasks.amocrm.authorisation import OAuthTokens
 from tasks.amocrm.pacing import Pacer
 from tasks.amocrm.token import FixedToken
@@ -65,7 +65,7 @@ def test_what_is_announced(account: AmoCrmAccount, code: str) -> None:
 
 def test_a_renewal_that_came_to_nothing_is_announced() -> None:
     mark = authorisation_of(oauth()).mark
-    began = {"handed_in": mark, "handed_in_at": NOW - timedelta(minutes=1)}
+    began: dict[str, Any] = {"handed_in": mark, "handed_in_at": NOW - timedelta(minutes=1)}
     assert token_warning(oauth(**began), NOW) == ""  # it may be under way
     assert token_warning(oauth(**began), NOW + timedelta(minutes=5)) == "reauthorise"
 
@@ -105,7 +105,7 @@ def test_a_silent_prefect_is_no_reason_to_lose_a_token(monkeypatch: pytest.Monke
         message = "http://127.0.0.1/api: nobody there"
         raise httpx.ConnectError(message)
 
-    monkeypatch.setattr(authorisation.blocks, "load_account", silent)
+    monkeypatch.setattr(blocks, "load_account", silent)
     store = BlockTokenStore()
     with pytest.raises(TransientError) as caught:
         store.load() if verb == "load" else store.save(authorisation_of(oauth()))
