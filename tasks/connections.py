@@ -16,9 +16,12 @@ from pydantic import SecretStr
 
 from tasks import blocks
 from tasks.amocrm.account import read_account
+from tasks.amocrm.authorisation import authorisation_lock
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.pacing import Pacer
-from tasks.amocrm.token import token_expiry
+from tasks.amocrm.token_endpoint import Integration, TokenEndpoint
+from tasks.authorisation import account_of, lock_file, token_source
+from tasks.blocks import AmoCrmAccount
 from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.events import emit
 from tasks.fingerprints import check_highest, check_same, same_database
@@ -36,6 +39,7 @@ __all__ = [
     "INSTALLATION",
     "ConnectedDatabase",
     "amocrm_account",
+    "authorise_amocrm",
     "connect_amocrm",
     "connect_database",
     "open_destination",
@@ -167,7 +171,7 @@ def _clinic_uid(name: str, fingerprint: Fingerprint) -> str:
 
 
 def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Account, list[str]]:
-    """Test an amoCRM token and save the account.
+    """Test a long-lived amoCRM token and save the account.
 
     Args:
         base_url: ``https://<subdomain>.amocrm.ru``.
@@ -182,7 +186,47 @@ def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Acc
         IdentAmocrmError: When the token does not work; nothing is saved then.
     """
     settings = load_settings()
-    client = _client(base_url, token, settings)
+    account, warnings = _tested(base_url, token, ledger, settings, _pacer(settings, token.get_secret_value()))
+    with authorisation_lock(lock_file(settings)):
+        blocks.save_account(AmoCrmAccount(base_url=base_url, token=token))
+    _connected(account, base_url, ledger)
+    return account, warnings
+
+
+def authorise_amocrm(
+    base_url: str, integration: Integration, code: SecretStr, ledger: Ledger
+) -> tuple[Account, list[str]]:
+    """Exchange an authorisation code for OAuth tokens, test them and save the account; also once more.
+
+    Args:
+        base_url: ``https://<subdomain>.amocrm.ru``.
+        integration: The integration, as its «Ключи и доступы» in amoCRM show it.
+        code: Its authorisation code, which is used up by this.
+        ledger: The installation's ledger.
+
+    Returns:
+        The account and warnings to show.
+
+    Raises:
+        ConfigurationError: When another account is connected already.
+        IdentAmocrmError: When the code or the tokens do not work; nothing is saved then.
+    """
+    settings = load_settings()
+    pacer = _pacer(settings, integration.client_id)
+    # A process that renews the old tokens at this moment must not overwrite the new ones.
+    with authorisation_lock(lock_file(settings)):
+        tokens = TokenEndpoint(base_url, settings=settings, pacer=pacer).exchange_code(integration, code)
+        account, warnings = _tested(base_url, tokens.access_token, ledger, settings, pacer)
+        blocks.save_account(account_of(base_url, integration, tokens))
+    _connected(account, base_url, ledger)
+    return account, warnings
+
+
+def _tested(
+    base_url: str, token: SecretStr, ledger: Ledger, settings: Settings, pacer: Pacer
+) -> tuple[Account, list[str]]:
+    """Return the account behind a token, and warnings."""
+    client = AmoClient(base_url, token, settings=settings, pacer=pacer)
     try:
         account = read_account(client)
     finally:
@@ -194,17 +238,13 @@ def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Acc
             remedy="Create the token in the connected account, or use another IDENT_AMOCRM_HOME for it.",
             code="another_account",
         )
-    blocks.save_account(base_url, token)
-    expiry = token_expiry(token)
-    value = {
-        "account_id": account.id,
-        "base_url": base_url.rstrip("/"),
-        "timezone": account.timezone,
-        "token_expires_at": expiry.isoformat() if expiry else None,
-    }
+    return account, list(client.warnings)
+
+
+def _connected(account: Account, base_url: str, ledger: Ledger) -> None:
+    value = {"account_id": account.id, "base_url": base_url.rstrip("/"), "timezone": account.timezone}
     ledger.put_setting(INSTALLATION, AMOCRM, value, by="connect-amocrm")
     emit("amocrm.connected", "all", "amocrm", "info", {"account_id": account.id}, ledger)
-    return account, list(client.warnings)
 
 
 def amocrm_account(ledger: Ledger) -> dict[str, object]:
@@ -223,11 +263,15 @@ def amocrm_account(ledger: Ledger) -> dict[str, object]:
     return known
 
 
-def _client(base_url: str, token: SecretStr, settings: Settings) -> AmoClient:
-    # One pace file per integration: all processes of this installation share amoCRM's limit.
-    key = hashlib.blake2b(token.get_secret_value().encode(), digest_size=8).hexdigest()
-    pacer = Pacer(settings.requests_per_second, settings.prepare_home() / f"pace-{key}")
-    return AmoClient(base_url, token, settings=settings, pacer=pacer)
+def _pacer(settings: Settings, integration: str) -> Pacer:
+    """Return the pace that all processes of this installation share: amoCRM counts by integration.
+
+    Args:
+        settings: The settings of the installation.
+        integration: What tells integrations apart and outlives their OAuth tokens.
+    """
+    key = hashlib.blake2b(integration.encode(), digest_size=8).hexdigest()
+    return Pacer(settings.requests_per_second, settings.prepare_home() / f"pace-{key}")
 
 
 def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
@@ -238,7 +282,8 @@ def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
     """
     amocrm_account(ledger)
     account = blocks.load_account()
-    return _client(account.base_url, account.token, settings)
+    pacer = _pacer(settings, account.client_id if account.is_oauth else account.token.get_secret_value())
+    return AmoClient(account.base_url, token_source(account, settings, pacer), settings=settings, pacer=pacer)
 
 
 def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConnection, IdentReader]:
