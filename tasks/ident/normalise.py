@@ -41,8 +41,8 @@ SENTINEL: Final = pd.Timestamp("1900-01-02")
 LAST_BELIEVABLE: Final = pd.Timestamp("2200-01-01")
 NO_PHONE: Final = frozenset({"", "-", "--", "—", "–", "нет", "0", "н/д"})
 SEPARATORS: Final = re.compile(r"[,;/\n]|\sи\s")
-#: More digits than a Russian number has, without its 7 or 8: a country code whose plus was lost, as in a column
-#: of numbers.
+#: More digits than a Russian number has, without its 7 or 8: a country code whose plus was lost, as a column
+#: of numbers loses it.
 PLUS_LOST: Final = re.compile(r"(?:[1-69]\d{10}|\d{12,15})")
 NO_SHOW_WORDS: Final = ("не явился", "не явилась", "неявка")
 CENT: Final = Decimal("0.01")

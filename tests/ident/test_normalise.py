@@ -71,7 +71,16 @@ def test_no_phone_is_nothing(typed: str | None) -> None:
 
 @pytest.mark.parametrize(
     "typed",
-    ["12-34", "8916", "+7 (916) 12", "не помнит", "00000", "123-45-67", "8916123456789161234567", "891612345678"],
+    [
+        "12-34",
+        "8916",
+        "+7 (916) 12",
+        "не помнит",
+        "00000",
+        "123-45-67",
+        "8916123456789161234567",
+        "891612345678",
+    ],
 )
 def test_what_is_no_phone_is_kept_for_validation(typed: str) -> None:
     assert normalise.phone(typed) == typed
@@ -144,7 +153,13 @@ def test_one_impossible_birthday_spoils_no_other() -> None:
 
 @pytest.mark.parametrize(
     "stored",
-    [datetime(1900, 1, 1), datetime(1900, 1, 1, 0, 0, 0, 3000), datetime(1753, 1, 1), datetime(9999, 12, 31, 23, 59), None],
+    [
+        datetime(1900, 1, 1),
+        datetime(1900, 1, 1, 0, 0, 0, 3000),
+        datetime(1753, 1, 1),
+        datetime(9999, 12, 31, 23, 59),
+        None,
+    ],
 )
 def test_sentinel_times_are_missing(stored: datetime | None) -> None:
     found = normalise.local_times([stored, datetime(2026, 1, 1, 9)])
@@ -198,7 +213,15 @@ def test_money_is_rounded_half_up(stored: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("stored", "shown"),
-    [(1, "male"), ("1", "male"), ("М", "male"), ("муж.", "male"), (2, "female"), (" Ж ", "female"), ("f", "female")]
+    [
+        (1, "male"),
+        ("1", "male"),
+        ("М", "male"),
+        ("муж.", "male"),
+        (2, "female"),
+        (" Ж ", "female"),
+        ("f", "female"),
+    ]
     + [(value, None) for value in (None, 0, 3, "", "?")],
 )
 def test_sex(stored: object, shown: str | None) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +23,17 @@ from tasks.ident.reader import Changes, IdentReader, Watermark, Window
 from tests.support.tds.database import Database
 from tests.support.tds.server import TdsServer
 
-__all__ = ["BEGINNING", "NOW", "SmallClinic", "base_rows", "in_file", "on_server", "without", "write_base"]
+__all__ = [
+    "BEGINNING",
+    "NOW",
+    "ClinicFile",
+    "ClinicServer",
+    "SmallClinic",
+    "base_rows",
+    "joined",
+    "without",
+    "write_base",
+]
 
 #: When everything in the base clinic was last touched, and the clinic's present.
 BEGINNING, NOW = datetime(2026, 3, 1, 9), datetime(2026, 3, 12, 13, 40, 5)
@@ -97,7 +107,14 @@ _BASE: dict[str, list[dict[str, Any]]] = {
             "Comment": "снимок",
             "ReceptionAdded": datetime(2026, 2, 1, 9),
         },
-        {"ID": 102, "ID_Patients": 11, "PlanStart": datetime(2026, 3, 20, 12), "PlanEnd": datetime(2026, 3, 20, 13), "ID_Staffs": 2, "ID_Armchairs": 2},
+        {
+            "ID": 102,
+            "ID_Patients": 11,
+            "PlanStart": datetime(2026, 3, 20, 12),
+            "PlanEnd": datetime(2026, 3, 20, 13),
+            "ID_Staffs": 2,
+            "ID_Armchairs": 2,
+        },
         {  # moved to 104
             "ID": 103,
             "ID_Patients": 12,
@@ -227,13 +244,13 @@ class SmallClinic:
 
     def patients(self, ids: Collection[int] | None = None, **options: Any) -> pd.DataFrame:
         """Canonical patients by id."""
-        return _joined(Entity.PATIENT, self.reader(**options).patients(ids))
+        return joined(Entity.PATIENT, self.reader(**options).patients(ids))
 
     def appointments(self, ids: Collection[int] | None = None, **options: Any) -> pd.DataFrame:
         """Canonical appointments by id; all of them when no ids are given."""
         reader = self.reader(**options)
         chosen = reader.everything(Window()).appointments if ids is None else ids
-        return _joined(Entity.APPOINTMENT, reader.appointments(chosen))
+        return joined(Entity.APPOINTMENT, reader.appointments(chosen))
 
     def patient(self, key: int, **options: Any) -> Any:
         """The only row of a patient."""
@@ -244,7 +261,8 @@ class SmallClinic:
         return _only(self.appointments([key], **options))
 
 
-def _joined(entity: Entity, pages: Iterator[pd.DataFrame]) -> pd.DataFrame:
+def joined(entity: Entity, pages: Iterator[pd.DataFrame]) -> pd.DataFrame:
+    """One frame of all pages, by id."""
     frames = list(pages)
     found = pd.concat(frames, ignore_index=True) if frames else empty_frame(entity)
     return found.set_index(f"{entity.value}_id", drop=False)
@@ -255,47 +273,95 @@ def _only(frame: pd.DataFrame) -> Any:
     return frame.iloc[0]
 
 
-@contextmanager
-def in_file(template: Path, path: Path, **connection: Any) -> Iterator[SmallClinic]:
-    """A clinic in a copy of a SQLite file."""
-    shutil.copy(template, path)
-    clinic = SmallClinic(
-        SqliteStore(path), IdentConnection(driver="sqlite", database=str(path), **connection)
-    )
-    try:
-        yield clinic
-    finally:
-        clinic.close()
+class ClinicFile:
+    """One SQLite file that is written anew for each test.
+
+    Its engines stay: SQLAlchemy keeps what it compiled with them, which takes longer than to run it.
+    """
+
+    def __init__(self, path: Path, template: Path, **connection: Any) -> None:
+        shutil.copy(template, path)
+        self._path = path
+        self._clinic = SmallClinic(
+            SqliteStore(path), IdentConnection(driver="sqlite", database=str(path), **connection)
+        )
+
+    @contextmanager
+    def filled(self, template: Path) -> Iterator[SmallClinic]:
+        """The clinic with the rows of another file."""
+        shutil.copy(template, self._path)
+        self._clinic.now = NOW
+        try:
+            yield self._clinic
+        finally:
+            self._clinic.close()
 
 
-@contextmanager
-def on_server(driver: str, **connection: Any) -> Iterator[tuple[SmallClinic, Database, TdsServer]]:
-    """The base clinic on the T-SQL test server."""
-    clocks: list[SmallClinic] = []
-    database = Database(
-        name="PZ", users={"readonly_user": PASSWORD}, clock=lambda: clocks[0].now if clocks else NOW
-    )
-    try:
-        database.create(TSQL_TYPES)
-        for table, rows in base_rows().items():
-            database.load(
-                table, [{name: row[name] for name in row if name != "RowVersion"} for row in rows]
+class _Watched(Database):
+    """A database that knows which of its tables were written to."""
+
+    written: set[str]
+
+    def _append(self, table: str, rows: list[Mapping[str, Any]]) -> None:
+        self.written.add(table)
+        super()._append(table, rows)
+
+    def update(self, table: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        self.written.add(table)
+        super().update(table, key, values)
+
+
+class ClinicServer:
+    """The base clinic on the T-SQL test server; its engines stay, its rows are written anew for each test.
+
+    Attributes:
+        database: What the server serves.
+        server: The server.
+    """
+
+    def __init__(self) -> None:
+        self._clinics: dict[str, SmallClinic] = {}
+        self._current: SmallClinic | None = None
+        self.database = _Watched(name="PZ", users={"readonly_user": PASSWORD}, clock=self._clock)
+        self.database._connection.execute("SET threads = 1")  # a few rows: threads only wait for one another
+        self.database.create(TSQL_TYPES)
+        self.database.written = set(_BASE)
+        self.server = TdsServer(self.database)
+        self.server.start()
+
+    def clinic(self, driver: str, **connection: Any) -> SmallClinic:
+        """A clinic that has its base rows, reached through a driver."""
+        known = self._clinics.get(driver)
+        if known is None or connection:
+            given = {"port": self.server.port, "password": PASSWORD, "driver": driver} | connection
+            known = SmallClinic(self.database, IdentConnection(**given))
+            self._clinics[driver] = known
+        known.now = NOW
+        self._current = known
+        rows = base_rows()
+        for table in sorted(self.database.written):
+            self.database._connection.execute(f'DELETE FROM dbo."{table}"')
+            self.database.load(
+                table, [{name: row[name] for name in row if name != "RowVersion"} for row in rows[table]]
             )
-        with TdsServer(database) as server:
-            given = {"port": server.port, "password": PASSWORD, "driver": driver} | connection
-            clinic = SmallClinic(database, IdentConnection(**given))
-            clocks.append(clinic)
-            try:
-                yield clinic, database, server
-            finally:
-                clinic.engine.dispose()
-    finally:
-        database.close()
+        self.database.written = set()
+        return known
+
+    def _clock(self) -> datetime:
+        return NOW if self._current is None else self._current.now
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for clinic in self._clinics.values():
+            clinic.engine.dispose()
+        self.server.stop()
+        self.database.close()
 
 
 def without(path: Path, table: str, column: str | None = None) -> None:
     """Take a table, or one of its columns, out of a SQLite file."""
-    with sqlite3.connect(path) as link:
+    with closing(sqlite3.connect(path)) as link, link:
+        link.execute("PRAGMA synchronous = OFF")
         link.execute("DROP VIEW IF EXISTS StaffsView")
         if column is None:
             link.execute(f'DROP TABLE "{table}"')
@@ -305,4 +371,3 @@ def without(path: Path, table: str, column: str | None = None) -> None:
         link.execute(f'CREATE TABLE rest AS SELECT {listed} FROM "{table}"')
         link.execute(f'DROP TABLE "{table}"')
         link.execute(f'ALTER TABLE rest RENAME TO "{table}"')
-    link.close()
