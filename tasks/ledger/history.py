@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tasks.ledger.database import Database
-from tasks.ledger.snapshot import chunks
+from tasks.ledger.packing import chunks
 from tasks.ledger.tables import applied, outcome, plan, reject, waiting
 from tasks.records import Action, Kind, OutcomeState, Reject
 
