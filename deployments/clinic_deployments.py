@@ -1,4 +1,4 @@
-"""One deployment of the main job per clinic, so that no clinic waits for another.
+"""The deployments of each clinic: the main job and the nightly check, so that no clinic waits for another.
 
 The ledger says which clinics there are and which are started; Prefect follows it. A deployment changed or
 lost in Prefect is brought back by the next call.
@@ -19,21 +19,24 @@ from deployments.registry import DeploymentSpec, Schedule, ensure_pool, find, re
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.transfer import is_started
 
-__all__ = ["TAG", "TICK", "apply_started", "deployment_name", "ensure_clinic_deployments"]
+__all__ = ["NIGHTLY", "TAG", "TICK", "apply_started", "deployment_name", "ensure_clinic_deployments"]
 
 TAG = "ident-amocrm"
 TICK = "tick"
 TICK_SECONDS = 30
-FLOW = "sync"
-ENTRYPOINT = "flows/sync.py:sync"
+#: After the nightly full read, before reception comes; clinic-local.
+NIGHTLY, NIGHTLY_CRON = "nightly", "30 4 * * *"
+FLOW, RECONCILE = "sync", "reconcile"
+#: The schedule by which each flow is switched on and off, by flow.
+SCHEDULES = {FLOW: TICK, RECONCILE: NIGHTLY}
 
 #: Prefect refuses these in a deployment's name.
 _REFUSED = str.maketrans(dict.fromkeys("/%&<>", "_"))
 
 
-def deployment_name(clinic: str) -> str:
-    """Return the full name of a clinic's deployment."""
-    return f"{FLOW}/{clinic.translate(_REFUSED)}"
+def deployment_name(clinic: str, flow: str = FLOW) -> str:
+    """Return the full name of a clinic's deployment of a flow."""
+    return f"{flow}/{clinic.translate(_REFUSED)}"
 
 
 def ensure_clinic_deployments(ledger: Ledger, client: SyncPrefectClient | None = None) -> list[str]:
@@ -48,64 +51,89 @@ def ensure_clinic_deployments(ledger: Ledger, client: SyncPrefectClient | None =
     """
     with nullcontext(client) if client else get_client(sync_client=True) as link:
         ensure_pool(link)
-        names = [register(link, _spec(ledger, record)) for record in ledger.connections()]
+        specs = [spec for record in ledger.connections() for spec in _specs(ledger, record)]
+        names = [register(link, spec) for spec in specs]
         _forget_others(link, names)
     return names
 
 
 def apply_started(ledger: Ledger, name: str) -> bool:
-    """Switch the schedule of a clinic to what the ledger says.
+    """Switch the schedules of a clinic to what the ledger says.
 
     Args:
         ledger: The installation's ledger.
         name: The clinic.
 
     Returns:
-        Whether a running server switched it; a temporary one schedules nothing, ``up`` applies it then.
+        Whether a running server switched the transfer; a temporary one schedules nothing, ``up`` applies it
+        then.
     """
-    record = ledger.connection(name)
+    started = is_started(ledger, ledger.connection(name))
     if not PREFECT_API_URL.value():
         return False
     try:
         with get_client(sync_client=True) as client:
-            deployment = find(client, deployment_name(name))
-            if deployment is None:
-                return False
-            for schedule in client.read_deployment_schedules(deployment.id):
-                if schedule.slug == TICK:
-                    client.update_deployment_schedule(
-                        deployment.id, schedule.id, active=is_started(ledger, record)
-                    )
-                    return True
+            switched = {
+                flow: _switch(client, deployment_name(name, flow), slug, started=started)
+                for flow, slug in SCHEDULES.items()
+            }
+            return switched[FLOW]
     except (httpx.HTTPError, PrefectException, RuntimeError):
         # The server went away: the gate reads the ledger, and up applies it on its return.
         return False
+
+
+def _switch(client: SyncPrefectClient, name: str, slug: str, *, started: bool) -> bool:
+    deployment = find(client, name)
+    if deployment is None:
+        return False
+    for schedule in client.read_deployment_schedules(deployment.id):
+        if schedule.slug == slug:
+            client.update_deployment_schedule(deployment.id, schedule.id, active=started)
+            return True
     return False
 
 
-def _spec(ledger: Ledger, record: ConnectionRecord) -> DeploymentSpec:
-    return DeploymentSpec(
-        name=record.name.translate(_REFUSED),
-        entrypoint=ENTRYPOINT,
-        description=(
-            f"Передача клиники «{record.name}» из IDENT в amoCRM: раз в {TICK_SECONDS} секунд, пока передача "
-            "запущена. Включать и выключать — запусками «start-transfer» и «stop-transfer», а не здесь."
+def _specs(ledger: Ledger, record: ConnectionRecord) -> list[DeploymentSpec]:
+    started = is_started(ledger, record)
+    name = record.name.translate(_REFUSED)
+    return [
+        DeploymentSpec(
+            name=name,
+            entrypoint="flows/sync.py:sync",
+            description=(
+                f"Передача клиники «{record.name}» из IDENT в amoCRM: раз в {TICK_SECONDS} секунд, пока "
+                "передача запущена. Включать и выключать — запусками «start-transfer» и «stop-transfer», "
+                "а не здесь."
+            ),
+            parameters={"clinic": record.name},
+            tags=(TAG, record.clinic_uid),
+            schedules=(Schedule(TICK, interval=TICK_SECONDS, active=started),),
         ),
-        parameters={"clinic": record.name},
-        tags=(TAG, record.clinic_uid),
-        schedules=(Schedule(TICK, interval=TICK_SECONDS, active=is_started(ledger, record)),),
-    )
+        DeploymentSpec(
+            name=name,
+            entrypoint="flows/reconcile.py:reconcile",
+            description=(
+                f"Сверка клиники «{record.name}»: IDENT, журнал передачи и amoCRM, каждую ночь в 04:30, пока "
+                "передача запущена. На время сверки передача этой клиники ждёт."
+            ),
+            parameters={"clinic": record.name},
+            tags=(TAG, record.clinic_uid),
+            schedules=(Schedule(NIGHTLY, cron=NIGHTLY_CRON, timezone=record.timezone, active=started),),
+        ),
+    ]
 
 
 def _forget_others(client: SyncPrefectClient, names: list[str]) -> None:
     """Delete the deployments of clinics that were disconnected or renamed."""
-    ours = client.read_deployments(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-        deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])),
-    )
-    for deployment in ours:
-        if f"{FLOW}/{deployment.name}" not in names:
-            _delete(client, deployment.id)
+    for flow in SCHEDULES:
+        ours = client.read_deployments(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+            deployment_filter=DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG])),
+        )
+        for deployment in ours:
+            if f"{flow}/{deployment.name}" not in names:
+                _delete(client, deployment.id)
 
 
 def _delete(client: SyncPrefectClient, deployment_id: UUID) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime
 from typing import Literal, cast
 
 from prefect.blocks.core import Block
@@ -59,10 +60,34 @@ class AmoCrmAccount(Block):
 
     _block_type_name = "amoCRM Account"
     _block_type_slug = "amocrm-account"
-    _description = "Адрес аккаунта amoCRM и долгосрочный токен интеграции."
+    _description = "Адрес аккаунта amoCRM и доступ интеграции: долгосрочный токен или OAuth."
 
     base_url: str = Field(title="Адрес аккаунта", description="https://ИМЯ.amocrm.ru")
-    token: SecretStr = Field(title="Долгосрочный токен")
+    token: SecretStr = Field(
+        default=SecretStr(""), title="Долгосрочный токен", description="Пусто, если доступ по OAuth."
+    )
+    client_id: str = Field(default="", title="OAuth: ID интеграции")
+    client_secret: SecretStr = Field(default=SecretStr(""), title="OAuth: секретный ключ")
+    redirect_uri: str = Field(
+        default="", title="OAuth: Redirect URI", description="Точно как в настройках интеграции."
+    )
+    access_token: SecretStr = Field(
+        default=SecretStr(""), title="OAuth: access token", description="Обновляется сам, не изменяйте."
+    )
+    refresh_token: SecretStr = Field(
+        default=SecretStr(""), title="OAuth: refresh token", description="Обновляется сам, не изменяйте."
+    )
+    obtained_at: datetime | None = Field(default=None, title="OAuth: токены получены")
+    expires_at: datetime | None = Field(default=None, title="OAuth: access token действует до")
+    handed_in: str = Field(
+        default="", title="OAuth: обновление начато", description="Служебная отметка, не изменяйте."
+    )
+    handed_in_at: datetime | None = Field(default=None, title="OAuth: время начала обновления")
+
+    @property
+    def is_oauth(self) -> bool:
+        """Whether the account is reached by OAuth: a long-lived token, where there is one, goes first."""
+        return not self.token.get_secret_value() and bool(self.client_id)
 
 
 def slug(name: str) -> str:
@@ -121,9 +146,10 @@ def delete_database(clinic: str) -> None:
         return
 
 
-def save_account(base_url: str, token: SecretStr) -> None:
-    """Save the amoCRM account."""
-    AmoCrmAccount(base_url=base_url.rstrip("/"), token=token).save(ACCOUNT_NAME, overwrite=True)
+def save_account(account: AmoCrmAccount) -> None:
+    """Save the amoCRM account; what it does not have is emptied."""
+    account.base_url = account.base_url.rstrip("/")
+    account.save(ACCOUNT_NAME, overwrite=True)
 
 
 def load_account() -> AmoCrmAccount:

@@ -9,24 +9,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 from pydantic import SecretStr
 
 from tasks import blocks
 from tasks.amocrm.account import read_account
+from tasks.amocrm.authorisation import authorisation_lock
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.pacing import Pacer
-from tasks.amocrm.token import token_expiry
+from tasks.amocrm.token_endpoint import Integration, TokenEndpoint
+from tasks.authorisation import account_of, lock_file, token_source
+from tasks.blocks import AmoCrmAccount
 from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.events import emit
+from tasks.fingerprints import check_highest, check_same, same_database
 from tasks.ident.connection import IdentConnection, build_engine, check_server, database_errors
 from tasks.ident.fingerprint import Fingerprint, may_write, read_fingerprint
 from tasks.ident.introspect import introspect, missing_required
 from tasks.ident.reader import IdentReader
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.records import Account
+from tasks.rebaseline import demand_rebaseline
+from tasks.records import Account, Kind
 from tasks.settings import Settings, load_settings
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     "INSTALLATION",
     "ConnectedDatabase",
     "amocrm_account",
+    "authorise_amocrm",
     "connect_amocrm",
     "connect_database",
     "open_destination",
@@ -67,13 +73,22 @@ class ConnectedDatabase:
     warnings: tuple[str, ...]
 
 
-def connect_database(name: str, connection: IdentConnection, ledger: Ledger) -> ConnectedDatabase:
+def connect_database(
+    name: str,
+    connection: IdentConnection,
+    ledger: Ledger,
+    *,
+    same_clinic: bool = False,
+    clinic_uid: str | None = None,
+) -> ConnectedDatabase:
     """Test a clinic's database and save it under a name.
 
     Args:
         name: The clinic's name, as commands and deployments call it.
         connection: How to reach the database.
         ledger: The installation's ledger.
+        same_clinic: The clinic's database was moved or restored: keep its uid, compare with amoCRM anew.
+        clinic_uid: The uid in the external ids in amoCRM, when the ledger that knew it is lost.
 
     Returns:
         The saved connection with what was found behind it.
@@ -97,32 +112,39 @@ def connect_database(name: str, connection: IdentConnection, ledger: Ledger) -> 
         warnings.append(
             "The login may write to the database. Ask IDENT's support for a read-only one (readonly_user)."
         )
-    record = _record(name, connection, fingerprint, ledger)
+    record = _record(name, connection, fingerprint, ledger, same_clinic=same_clinic)
+    for known in ledger.connections():
+        if known.clinic_uid == record.clinic_uid and not same_clinic:
+            check_highest(known, reader, ledger)
+    if clinic_uid is not None and record.clinic_uid not in ledger.clinics():
+        record = replace(record, clinic_uid=clinic_uid)
     blocks.save_database(name, connection)
     ledger.save_connection(record)
+    if same_clinic:
+        demand_rebaseline(ledger, record.clinic_uid, "database_changed", by="connect-database")
     emit("database.connected", record.clinic_uid, name, "info", dict(found), ledger)
     return ConnectedDatabase(record, found["patients"], found["appointments"], tuple(warnings))
 
 
 def _record(
-    name: str, connection: IdentConnection, fingerprint: Fingerprint, ledger: Ledger
+    name: str, connection: IdentConnection, fingerprint: Fingerprint, ledger: Ledger, *, same_clinic: bool
 ) -> ConnectionRecord:
-    """Return the clinic's record; its uid is kept when the name is known already."""
+    """Return the clinic's record; its uid is kept when the name or the database is known already."""
     described = asdict(fingerprint)
     place = f"{connection.host}:{connection.port or connection.instance}/{connection.database}"
     known = {record.name: record for record in ledger.connections()}
     for other in known.values():
-        if other.name != name and _same_database(other.fingerprint, {**described, "place": place}):
+        if other.name != name and same_database(other.fingerprint, {**described, "place": place}):
             raise ConfigurationError(
                 problem=f"This database is already connected as {other.name!r}.",
                 remedy=f"Use that name, or run: ident-amocrm disconnect-database {other.name}",
                 code="database_twice",
             )
-    if name in known:
-        uid = known[name].clinic_uid
-        _check_same(name, known[name].fingerprint, described)
-    else:
-        uid = _clinic_uid(name, fingerprint)
+    place_known = {**described, "place": place}
+    before = known.get(name) or _former(name, place_known, ledger)
+    if before is not None and not same_clinic:
+        check_same(name, before.fingerprint, described)
+    uid = before.clinic_uid if before is not None else _clinic_uid(name, fingerprint)
     return ConnectionRecord(
         name=name,
         clinic_uid=uid,
@@ -133,27 +155,12 @@ def _record(
     )
 
 
-def _same_database(known: dict[str, object], new: dict[str, object]) -> bool:
-    """Tell whether two fingerprints are of one database.
-
-    Server, name and creation together identify a database; where the login may not see its creation, only
-    the same address does.
-    """
-    if known.get("created") and known.get("created") == new.get("created"):
-        return (known.get("server"), known.get("database")) == (new.get("server"), new.get("database"))
-    return known.get("place") == new.get("place")
-
-
-def _check_same(name: str, known: dict[str, object], new: dict[str, object]) -> None:
-    if known.get("created") and new.get("created") and known["created"] != new["created"]:
-        raise ConfigurationError(
-            problem=f"{name!r} was connected to another database before (it was created at another time).",
-            remedy=(
-                f"If IDENT moved to a restored database, run: ident-amocrm disconnect-database {name} "
-                "and connect it again; otherwise choose another name."
-            ),
-            code="database_swapped",
-        )
+def _former(name: str, place: dict[str, object], ledger: Ledger) -> ConnectionRecord | None:
+    """Return the clinic this was before it was disconnected: its cards in amoCRM carry its uid."""
+    former = ledger.former_connections()
+    same = [one for one in former if same_database(one.fingerprint, place)]
+    named = [one for one in former if one.name == name and ledger.applied_count(one.clinic_uid, Kind.CONTACT)]
+    return next(iter([*same, *named]), None)
 
 
 def _clinic_uid(name: str, fingerprint: Fingerprint) -> str:
@@ -164,7 +171,7 @@ def _clinic_uid(name: str, fingerprint: Fingerprint) -> str:
 
 
 def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Account, list[str]]:
-    """Test an amoCRM token and save the account.
+    """Test a long-lived amoCRM token and save the account.
 
     Args:
         base_url: ``https://<subdomain>.amocrm.ru``.
@@ -179,7 +186,47 @@ def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Acc
         IdentAmocrmError: When the token does not work; nothing is saved then.
     """
     settings = load_settings()
-    client = _client(base_url, token, settings)
+    account, warnings = _tested(base_url, token, ledger, settings, _pacer(settings, token.get_secret_value()))
+    with authorisation_lock(lock_file(settings)):
+        blocks.save_account(AmoCrmAccount(base_url=base_url, token=token))
+    _connected(account, base_url, ledger)
+    return account, warnings
+
+
+def authorise_amocrm(
+    base_url: str, integration: Integration, code: SecretStr, ledger: Ledger
+) -> tuple[Account, list[str]]:
+    """Exchange an authorisation code for OAuth tokens, test them and save the account; also once more.
+
+    Args:
+        base_url: ``https://<subdomain>.amocrm.ru``.
+        integration: The integration, as its «Ключи и доступы» in amoCRM show it.
+        code: Its authorisation code, which is used up by this.
+        ledger: The installation's ledger.
+
+    Returns:
+        The account and warnings to show.
+
+    Raises:
+        ConfigurationError: When another account is connected already.
+        IdentAmocrmError: When the code or the tokens do not work; nothing is saved then.
+    """
+    settings = load_settings()
+    pacer = _pacer(settings, integration.client_id)
+    # A process that renews the old tokens at this moment must not overwrite the new ones.
+    with authorisation_lock(lock_file(settings)):
+        tokens = TokenEndpoint(base_url, settings=settings, pacer=pacer).exchange_code(integration, code)
+        account, warnings = _tested(base_url, tokens.access_token, ledger, settings, pacer)
+        blocks.save_account(account_of(base_url, integration, tokens))
+    _connected(account, base_url, ledger)
+    return account, warnings
+
+
+def _tested(
+    base_url: str, token: SecretStr, ledger: Ledger, settings: Settings, pacer: Pacer
+) -> tuple[Account, list[str]]:
+    """Return the account behind a token, and warnings."""
+    client = AmoClient(base_url, token, settings=settings, pacer=pacer)
     try:
         account = read_account(client)
     finally:
@@ -191,17 +238,13 @@ def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Acc
             remedy="Create the token in the connected account, or use another IDENT_AMOCRM_HOME for it.",
             code="another_account",
         )
-    blocks.save_account(base_url, token)
-    expiry = token_expiry(token)
-    value = {
-        "account_id": account.id,
-        "base_url": base_url.rstrip("/"),
-        "timezone": account.timezone,
-        "token_expires_at": expiry.isoformat() if expiry else None,
-    }
+    return account, list(client.warnings)
+
+
+def _connected(account: Account, base_url: str, ledger: Ledger) -> None:
+    value = {"account_id": account.id, "base_url": base_url.rstrip("/"), "timezone": account.timezone}
     ledger.put_setting(INSTALLATION, AMOCRM, value, by="connect-amocrm")
     emit("amocrm.connected", "all", "amocrm", "info", {"account_id": account.id}, ledger)
-    return account, list(client.warnings)
 
 
 def amocrm_account(ledger: Ledger) -> dict[str, object]:
@@ -220,11 +263,15 @@ def amocrm_account(ledger: Ledger) -> dict[str, object]:
     return known
 
 
-def _client(base_url: str, token: SecretStr, settings: Settings) -> AmoClient:
-    # One pace file per integration: all processes of this installation share amoCRM's limit.
-    key = hashlib.blake2b(token.get_secret_value().encode(), digest_size=8).hexdigest()
-    pacer = Pacer(settings.requests_per_second, settings.prepare_home() / f"pace-{key}")
-    return AmoClient(base_url, token, settings=settings, pacer=pacer)
+def _pacer(settings: Settings, integration: str) -> Pacer:
+    """Return the pace that all processes of this installation share: amoCRM counts by integration.
+
+    Args:
+        settings: The settings of the installation.
+        integration: What tells integrations apart and outlives their OAuth tokens.
+    """
+    key = hashlib.blake2b(integration.encode(), digest_size=8).hexdigest()
+    return Pacer(settings.requests_per_second, settings.prepare_home() / f"pace-{key}")
 
 
 def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
@@ -235,7 +282,8 @@ def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
     """
     amocrm_account(ledger)
     account = blocks.load_account()
-    return _client(account.base_url, account.token, settings)
+    pacer = _pacer(settings, account.client_id if account.is_oauth else account.token.get_secret_value())
+    return AmoClient(account.base_url, token_source(account, settings, pacer), settings=settings, pacer=pacer)
 
 
 def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConnection, IdentReader]:
@@ -251,7 +299,7 @@ def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConn
         catalogue = introspect(engine)
         missing_required(catalogue)
         fingerprint = asdict(read_fingerprint(engine))
-    _check_same(record.name, record.fingerprint, fingerprint)
+    check_same(record.name, record.fingerprint, fingerprint)
     return connection, IdentReader(
         engine, connection, catalogue=catalogue, page_size=settings.database_page_size
     )

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
-import sys
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from uuid import getnode, uuid4
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -23,7 +17,9 @@ from tasks.amocrm.pipelines import read_pipelines
 from tasks.breaker import close_breaker, refuse_while_open
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
 from tasks.errors import ConfigurationError, MappingError, RunStoppedError
+from tasks.fingerprints import check_highest
 from tasks.launch import LAUNCH, Launch
+from tasks.lease import LeaseKeeper
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.autoconfigure import check
@@ -33,60 +29,10 @@ from tasks.settings import load_settings
 from tasks.transfer import is_started
 from tasks.workspace import Workspace, open_workspace
 
-__all__ = ["MAPPING", "Guard", "LeaseKeeper", "gate", "load_mapping", "pass_gate"]
+__all__ = ["MAPPING", "Guard", "gate", "load_mapping", "pass_gate"]
 
 #: Name of the mapping among the settings of an account.
 MAPPING = "mapping"
-
-
-class LeaseKeeper:
-    """Keeps a clinic's lease for one run; called before each request.
-
-    A process that slept longer than the lease finds it lost and stops before it sends anything. One that was
-    killed on this machine gives way at once; another machine's is waited for.
-
-    Args:
-        ledger: The installation's ledger.
-        clinic_uid: The clinic.
-        seconds: How long the lease lasts without renewal.
-        grace: The longest that a request may be under way.
-    """
-
-    def __init__(self, ledger: Ledger, clinic_uid: str, seconds: int, grace: float) -> None:
-        owner = f"{_machine()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self.token = ledger.acquire_lease(clinic_uid, owner, seconds, grace=grace, is_dead=_is_dead)
-        self._ledger, self._uid, self._seconds = ledger, clinic_uid, seconds
-        self._renewed = time.monotonic()
-        self._lock = threading.Lock()
-
-    def __call__(self) -> None:
-        """Renew the lease when a quarter of it is over; raise when it was lost."""
-        with self._lock:
-            if time.monotonic() - self._renewed > self._seconds / 4:
-                self._ledger.renew_lease(self._uid, self.token, self._seconds)
-                self._renewed = time.monotonic()
-
-    def release(self) -> None:
-        """Give the lease back."""
-        self._ledger.release_lease(self._uid, self.token)
-
-
-def _machine() -> str:
-    return f"{socket.gethostname()}-{getnode():x}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Tell whether the owner of a lease was a process of this machine that is gone."""
-    machine, _colon, rest = owner.rpartition(":")[0].rpartition(":")
-    if machine != _machine() or not rest.isdigit() or sys.platform == "win32":
-        return False  # Windows has no harmless question to a process: the lease runs out there
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 class Guard:
@@ -144,6 +90,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     try:
         connection, reader = open_source(record, settings)
         opened.append(reader.close)
+        check_highest(record, reader, ledger)
         client = open_destination(ledger, settings)
         opened.append(client.close)
         found = _account(client, ledger, int(str(known["account_id"])))

@@ -15,7 +15,8 @@ from prefect.cache_policies import NO_CACHE
 from tasks.amocrm.account import read_account
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
-from tasks.blocks import slug
+from tasks.authorisation import token_warning
+from tasks.blocks import load_account, slug
 from tasks.breaker import close_breaker
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
 from tasks.errors import IdentAmocrmError
@@ -31,7 +32,6 @@ __all__ = ["Check", "CheckState", "check_account", "check_clinic", "health", "he
 
 HEALTH = "health"
 LAG = timedelta(minutes=10)
-TOKEN_WARNING = timedelta(days=14)
 
 
 class CheckState(StrEnum):
@@ -76,9 +76,9 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
         checks = [_attempt("amoCRM", lambda: read_account(client))]
         if checks[0].state is CheckState.OK:
             close_breaker(ledger)
-        expires = known.get("token_expires_at")
-        if expires and datetime.fromisoformat(str(expires)) - datetime.now(tz=UTC) < TOKEN_WARNING:
-            checks.append(Check("Токен amoCRM", CheckState.WARNING, "token_expires"))
+        # After the request above, which renews OAuth tokens where it is time.
+        if code := token_warning(load_account(), datetime.now(tz=UTC)):
+            checks.append(Check("Токен amoCRM", CheckState.WARNING, code))
         if checks[0].state is not CheckState.OK:
             return checks
         try:

@@ -22,10 +22,11 @@ from tasks.planning.holding import (
     moves_of_the_past,
 )
 from tasks.planning.identity import ContactIndex, Match, external_id, open_deal_of
+from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject, RemoteLead
 from tasks.workspace import CardTable, Workspace, workspace
 
-__all__ = ["LETTERS", "build_plan", "mark", "plan"]
+__all__ = ["LETTERS", "PATIENT_BACK", "STEERING", "build_cards", "build_plan", "mark", "plan"]
 
 LETTERS = {Kind.CONTACT: "P", Kind.LEAD: "A", Kind.LINK: "A", Kind.NOTE: "A"}
 #: Above so many new patients all contacts are read once, in pages: fewer requests than a search for each.
@@ -45,23 +46,29 @@ def mark(space: Workspace, kind: Kind, source_id: int) -> str:
 
 def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
-    _deal_cards(space)
-    texts = contact_texts(space.patients)
-    hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
-    space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    adopt_marked(space)
+    build_cards(space)
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
     rows = _adopt(space, rows)
     rows = _keep_back(space, rows)
     rows = _hold_past_moves(space, rows)
     rows += _vanished(space)
     rows += plan_links_and_notes([row for row in rows if row.kind is Kind.LEAD])
-    space.plan = rows + _missing_links(space, rows)
+    space.plan = drop_settled_links(space, rows + _missing_links(space, rows))
     if space.dry_run:
         return
     _settle_waiting(space)
     if space.plan:
         space.ledger.save_plan(space.run_id, space.uid, space.plan)
     _move_watermark(space)
+
+
+def build_cards(space: Workspace) -> None:
+    """Render and hash what IDENT says about patients and appointments."""
+    _deal_cards(space)
+    texts = contact_texts(space.patients)
+    hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
+    space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
 
 
 def _deal_cards(space: Workspace) -> None:
@@ -138,7 +145,8 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
     index = ContactIndex(space.settled_mapping().contact_external_field, phone_fields)
     table = space.cards[Kind.CONTACT]
     if len(new) > SEARCH_LIMIT:
-        index.add(contacts.iterate_contacts(space.client))
+        known = space.all_contacts
+        index.add(contacts.iterate_contacts(space.client) if known is None else known)
     else:
         for key in new:
             texts = table.texts(key)
@@ -258,6 +266,15 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     now = pd.Timestamp.now(tz=UTC)
     released = space.ledger.released_keys(space.uid).get(Kind.LEAD, frozenset())
     moves = moves_of_the_past(rows, space.starts, now - timedelta(days=settings.past_move_days), released)
+    known = space.ledger.applied_rows(space.uid, Kind.LEAD, [row.source_id for row in moves])
+    table = space.cards[Kind.LEAD]
+    # A deal found again has no known stage: most likely it stands where it belongs.
+    moves = [
+        row
+        for row in moves
+        if (sent := known[row.source_id].hashes)
+        and sent.get("stage") != table.hashes_of(row.source_id)["stage"]
+    ]
     if not moves:
         return rows
     today = now.date().isoformat()
@@ -269,7 +286,6 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
             space.ledger.put_setting(scope, PAST_MOVES, count, by=space.run_id)
         return rows
     held = {row.source_id for row in moves}
-    table = space.cards[Kind.LEAD]
     for key in sorted(held):
         _park(space, Kind.LEAD, key, MANY_PAST_MOVES, "stage", table.row_hash(key))
     space.warnings.append(

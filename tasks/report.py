@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.blocks import slug
 from tasks.errors import GuardError
 from tasks.events import emit
+from tasks.fingerprints import remember_highest
 from tasks.records import Action, Kind, OutcomeState, PlanRow
 from tasks.workspace import Workspace, workspace
 
@@ -188,6 +189,7 @@ def report(run_id: str) -> dict[str, Any]:
         data["artifact"] = str(artifact_id)
     if not space.dry_run:
         space.ledger.finish_run(run_id, "completed", data)
+        remember_highest(space.clinic, space.reader, space.ledger)
         if worth_telling:
             counts = {"planned": len(space.plan), "invalid": result.invalid, "rejected": result.rejected}
             emit("sync.completed", space.uid, space.clinic.name, "info", counts, space.ledger)

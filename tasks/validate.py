@@ -18,7 +18,7 @@ from tasks.workspace import Workspace, workspace
 if TYPE_CHECKING:
     from expectations.gate import Verdict
 
-__all__ = ["apply_expectations", "validate"]
+__all__ = ["CHAIN", "apply_expectations", "severity_of", "validate"]
 
 #: Reason of a row that is good itself, but whose reschedule chain has a row that is not.
 CHAIN = "chain_held_back"
@@ -100,6 +100,13 @@ def _clear_stale(
     }
     if stale:
         space.ledger.clear_rejects(space.uid, entity.value, stale)
+
+
+def severity_of(entity: Entity, code: str) -> str:
+    """Return the severity of a rule, empty where no suite has one of this code."""
+    from expectations.suites import load_rules  # noqa: PLC0415 - beside the other import of this room
+
+    return next((rule.severity for rule in load_rules(entity) if rule.code == code), "")
 
 
 @task(name="validate", cache_policy=NO_CACHE, persist_result=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -23,7 +24,8 @@ from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.model import Mapping as CardMapping
-from tasks.records import Account, CustomField, Kind, Pipeline, PlanRow
+from tasks.reconciling.compare import Comparison
+from tasks.records import Account, CustomField, Kind, Pipeline, PlanRow, RemoteContact
 from tasks.settings import Settings
 
 __all__ = ["CardTable", "Workspace", "close_workspace", "open_workspace", "workspace"]
@@ -109,7 +111,17 @@ class Workspace:
     starts: dict[int, pd.Timestamp] = field(default_factory=dict)
     silent: dict[Kind, list[int]] = field(default_factory=dict)
     plan: list[PlanRow] = field(default_factory=list)
+    compared: dict[Kind, Comparison] = field(default_factory=dict)
+    looked_at: dict[Kind, int] = field(default_factory=dict)  # entities of amoCRM that were compared
     seconds: dict[str, float] = field(default_factory=dict)
+    # What tasks.rebaseline needs: whether a person confirmed, whether this run only counts, what it found.
+    rebaseline: bool = False
+    rehearsal: dict[str, Any] = field(default_factory=dict)
+    baselined: bool = False
+    adopted: int = 0
+    origin: Ledger | None = None  # the ledger itself, while a dry run works on a copy
+    all_contacts: list[RemoteContact] | None = field(default=None, repr=False)
+    found_contacts: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -30,6 +30,13 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
     driver: Annotated[str, typer.Option(help="ODBC driver, auto, or sqlite.")] = "auto",
     encryption: Annotated[str, typer.Option(help="auto, mandatory, optional or off.")] = "auto",
     trust_certificate: Annotated[bool, typer.Option(help="Accept the server's own certificate.")] = True,
+    same_clinic: Annotated[
+        bool, typer.Option("--same-clinic", help="This clinic's database was moved or restored.")
+    ] = False,
+    clinic_uid: Annotated[
+        str | None,
+        typer.Option(help="After the ledger was lost: UID in amoCRM's external ids, IDENT-UID-P-1."),
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Test a clinic's IDENT database and save the connection."""
@@ -50,7 +57,9 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
         trust_certificate=trust_certificate,
         timezone=timezone,
     )
-    found = connections.connect_database(name, connection, ledger)
+    found = connections.connect_database(
+        name, connection, ledger, same_clinic=same_clinic, clinic_uid=clinic_uid
+    )
     for warning in found.warnings:
         say(f"Warning: {warning}")
     data = {
@@ -109,14 +118,37 @@ def disconnect_database(
 
 def connect_amocrm(
     base_url: Annotated[str, typer.Option(help="Address of the account: https://NAME.amocrm.ru")],
-    token_file: Annotated[Path, typer.Option(help="File that holds the long-lived token alone.")],
+    token_file: Annotated[
+        Path | None, typer.Option(help="File that holds the long-lived token alone.")
+    ] = None,
+    auth_code_file: Annotated[
+        Path | None,
+        typer.Option(help="OAuth: file that holds the authorisation code alone."),
+    ] = None,
+    client_id: Annotated[str, typer.Option(help="OAuth: id of the integration.")] = "",
+    client_secret_file: Annotated[
+        Path | None, typer.Option(help="OAuth: file that holds the integration's secret key alone.")
+    ] = None,
+    redirect_uri: Annotated[
+        str, typer.Option(help="OAuth: redirect address, letter for letter as in the integration.")
+    ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Test an amoCRM token and save the account."""
+    """Test an amoCRM token, or authorise an integration by OAuth (again), and save the account."""
+    for_oauth = (auth_code_file, client_id, client_secret_file, redirect_uri)
+    if (token_file is not None) == any(for_oauth) or (any(for_oauth) and not all(for_oauth)):
+        raise _unclear_access()
     ledger = open_session()
     from tasks import connections
+    from tasks.amocrm.token_endpoint import Integration
 
-    account, warnings = connections.connect_amocrm(base_url, read_secret(token_file, "token"), ledger)
+    if token_file is not None:
+        account, warnings = connections.connect_amocrm(base_url, read_secret(token_file, "token"), ledger)
+    else:
+        secret = read_secret(_given(client_secret_file), "secret key")
+        code = read_secret(_given(auth_code_file), "authorisation code")
+        integration = Integration(client_id.strip(), secret, redirect_uri.strip())
+        account, warnings = connections.authorise_amocrm(base_url, integration, code, ledger)
     for warning in warnings:
         say(f"Warning: {warning}")
     data = {"account_id": account.id, "subdomain": account.subdomain, "timezone": account.timezone}
@@ -124,3 +156,22 @@ def connect_amocrm(
         f"Connected amoCRM account {account.id} ({account.subdomain}). Next: ident-amocrm autoconfigure --yes"
     )
     show(data, output, text)
+
+
+def _given(path: Path | None) -> Path:
+    if path is None:
+        raise _unclear_access()
+    return path
+
+
+def _unclear_access() -> Exception:
+    from tasks.errors import ConfigurationError
+
+    return ConfigurationError(
+        problem="One way to reach the account is needed: a long-lived token, or OAuth with all its parts.",
+        remedy=(
+            "Give --token-file, or all of --auth-code-file, --client-id, --client-secret-file and "
+            "--redirect-uri: see docs/how-to/connect-amocrm.md"
+        ),
+        code="access_options",
+    )

@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import configure, connect, events, rejects, sync, transfer, up
+from deployments.cli import (
+    backup,
+    configure,
+    connect,
+    events,
+    explain,
+    reconcile,
+    rejects,
+    sync,
+    transfer,
+    up,
+)
 from deployments.cli.output import ERROR, say
 from tasks.errors import IdentAmocrmError
 
@@ -31,8 +42,12 @@ app.command("autoconfigure")(configure.autoconfigure)
 app.command("start")(transfer.start)
 app.command("stop")(transfer.stop)
 app.command("sync")(sync.sync)
+app.command("reconcile")(reconcile.reconcile)
 app.command("status")(transfer.status)
 app.command("events")(events.events)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 __all__ = ["DONE_WITH_REJECTS", "ERROR", "Output", "OutputOption", "say", "show", "table"]
@@ -35,7 +35,7 @@ def say(text: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
 
 
-def show(data: Any, output: Output, text: str | Table) -> None:
+def show(data: Any, output: Output, text: RenderableType) -> None:
     """Print a result."""
     if output is Output.JSON:
         typer.echo(json.dumps(data, ensure_ascii=False, indent=2, default=str))

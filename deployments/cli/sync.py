@@ -19,13 +19,17 @@ def sync(
     name: Annotated[str, typer.Argument(help="Name of the clinic.")],
     full: Annotated[bool, typer.Option("--full", help="Read everything, not only changes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, send nothing.")] = False,
+    rebaseline: Annotated[
+        bool,
+        typer.Option("--rebaseline", help="Compare the ledger with amoCRM anew and write real differences."),
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Transfer a clinic's changes now, also while its schedule is stopped."""
     open_session()
     from flows.sync import sync as sync_flow
 
-    result = sync_flow(name, mode="full" if full else "incremental", dry_run=dry_run)
+    result = sync_flow(name, mode="full" if full else "incremental", dry_run=dry_run, rebaseline=rebaseline)
     for warning in result["warnings"]:
         say(f"Warning: {warning}")
     planned, applied = result["planned"], result["applied"]

@@ -7,6 +7,7 @@ is refused before it is processed; whatever else fails after a POST left may hav
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -231,12 +232,15 @@ AMO_ERROR_TABLE: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 
 
-def judge(happened: int | Failure, body: Body | None, method: Method) -> Rule:
-    """Return the first rule that fits; the last two fit every status.
+def judge(
+    happened: int | Failure, body: Body | None, method: Method, table: Sequence[Rule] = AMO_ERROR_TABLE
+) -> Rule:
+    """Return the first rule that fits; the last lines of a table fit every status.
 
     Args:
         happened: HTTP status, or why there is none.
         body: Kind of the body, where there is an answer.
         method: Kind of the request.
+        table: What answers mean.
     """
-    return next(rule for rule in AMO_ERROR_TABLE if rule.fits(happened, body, method))
+    return next(rule for rule in table if rule.fits(happened, body, method))

@@ -1,4 +1,4 @@
-"""What a long-lived token says about itself."""
+"""Where the token of a request comes from, and what a long-lived token says about itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,59 @@ import base64
 import binascii
 import json
 from datetime import UTC, datetime
+from typing import Protocol
 
 from pydantic import SecretStr
 
-__all__ = ["token_expiry"]
+from tasks.amocrm.answers import Answer
+from tasks.amocrm.error_table import Rule
+from tasks.amocrm.transport import checked_token
+
+__all__ = ["FixedToken", "TokenSource", "token_expiry"]
 
 PARTS = 3
+
+
+class TokenSource(Protocol):
+    """Gives each request its token; safe for several threads."""
+
+    def current(self) -> SecretStr | None:
+        """Return the token to send."""
+
+    def replace(self, refused: SecretStr) -> bool:
+        """Tell whether there is another token to try after a 401, fetching it where needed."""
+
+    def accepted(self, token: SecretStr) -> None:
+        """Hear that amoCRM accepted this token."""
+
+    def explain(self, answer: Answer) -> Rule | None:
+        """Return what a final 401 means, where the table's own line does not say it."""
+
+
+class FixedToken:
+    """One token that nobody renews: a long-lived one.
+
+    Raises:
+        AuthenticationError: When it cannot be a token.
+    """
+
+    def __init__(self, token: SecretStr) -> None:
+        self._token = checked_token(token)
+
+    def current(self) -> SecretStr:
+        """Return the token."""
+        return self._token
+
+    def replace(self, refused: SecretStr) -> bool:  # noqa: ARG002 - there is none but the refused one
+        """Tell that there is no other."""
+        return False
+
+    def accepted(self, token: SecretStr) -> None:
+        """Hear of success; nothing follows from it."""
+
+    def explain(self, answer: Answer) -> Rule | None:  # noqa: ARG002 - the table's line says it
+        """Leave it to the table."""
+        return None
 
 
 def token_expiry(token: SecretStr) -> datetime | None:

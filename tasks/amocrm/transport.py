@@ -22,7 +22,7 @@ from tasks.amocrm.error_table import Failure
 from tasks.errors import AuthenticationError, ConfigurationError
 from tasks.settings import Settings
 
-__all__ = ["checked_token", "checked_url", "failure_of", "host_and_port", "new_session", "trust"]
+__all__ = ["Bearer", "checked_token", "checked_url", "failure_of", "host_and_port", "new_session", "trust"]
 
 #: What only a handshake says: nothing of the request was sent yet.
 HANDSHAKE_REASONS = re.compile(
@@ -109,13 +109,12 @@ def trust(settings: Settings) -> bool | str | None:
     return str(settings.ca_bundle)
 
 
-def new_session(token: SecretStr, *, verify: bool | str | None) -> requests.Session:
-    """Return a session that never repeats by itself: repetitions are paced by the client."""
+def new_session(*, verify: bool | str | None) -> requests.Session:
+    """Return a session that never repeats by itself: repetitions are paced by the requester."""
     _keep_urls_out_of_logs()
     session = requests.Session()
     session.headers["User-Agent"] = f"ident-amocrm/{_version()}"
     session.headers["Accept"] = "application/json"
-    session.auth = _Bearer(token)
     if verify is False:
         session.mount("https://", _UncheckedAdapter())
     return session
@@ -135,14 +134,20 @@ def _version() -> str:
         return "0"
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Puts the token on each request; a session header would be replaced by a .netrc entry of the host."""
+class Bearer(requests.auth.AuthBase):
+    """Puts the token on a request; a header would be replaced by a .netrc entry of the host.
 
-    def __init__(self, token: SecretStr) -> None:
+    Args:
+        token: The token; ``None`` for a request that needs none, and must not get one from .netrc either.
+    """
+
+    def __init__(self, token: SecretStr | None) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
+        """Add the header."""
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
         return request
 
 

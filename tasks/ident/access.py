@@ -11,6 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from tasks.ident.connection import may_pass
 from tasks.ident.queries import IDS, in_list
 
 __all__ = ["LIST", "Access", "Columns", "chunks"]
@@ -74,7 +75,7 @@ class Access:
             with self._engine.connect() as link:
                 value = link.execute(sa.text("SELECT MIN_ACTIVE_ROWVERSION()")).scalar()
         except DBAPIError as error:
-            if error.connection_invalidated:
+            if may_pass(error):
                 raise
             logger.warning(
                 "The server refuses MIN_ACTIVE_ROWVERSION(): changes are found by DateTimeChanged instead."

@@ -41,12 +41,14 @@ class Bill:
     company: int | None = None
     services: str | None = None
     amount: Decimal | None = None
+    paid: Decimal | None = None
     debt: Decimal | None = None
 
-    @property
-    def paid(self) -> Decimal | None:
-        """What was paid; unknown without a journal of payments."""
-        return None if self.amount is None or self.debt is None else self.amount - self.debt
+    def add(self, amount: Decimal | None, debt: Decimal | None) -> None:
+        """Add the sums of one order; what it paid is known only where the journal names its debt."""
+        paid = None if amount is None or debt is None else amount - debt
+        self.amount, self.paid = _added(self.amount, amount), _added(self.paid, paid)
+        self.debt = _added(self.debt, debt)
 
 
 class AppointmentFrames:
@@ -63,7 +65,7 @@ class AppointmentFrames:
         self._access, self._catalogue = access, catalogue
         self._dictionaries, self._zone = dictionaries, zone
         self._no_show_reasons = no_show_reasons
-        self._services: Mapping[int, tuple[str | None, Decimal]] | None = None
+        self._services: Mapping[int, tuple[str | None, Decimal | None]] | None = None
 
     def of(self, ids: Sequence[int]) -> pd.DataFrame:
         """Return the appointments of a list of ids that fits a statement."""
@@ -144,9 +146,8 @@ class AppointmentFrames:
             bill.company = bill.company or order.ID_OwnCompanies
             services, total = lines.get(order.ID, (None, None))
             bill.services = "; ".join(part for part in (bill.services, services) if part) or None
-            amount, debt = journal.get(order.ID, (total, None))
-            bill.amount = _added(bill.amount, amount)
-            bill.debt = _added(bill.debt, debt)
+            amount, debt = journal.get(order.ID, (None, None))
+            bill.add(total if amount is None else amount, debt)
         return bills
 
     def _journal(self, orders: Sequence[int]) -> dict[int, tuple[Decimal | None, Decimal | None]]:
@@ -159,7 +160,10 @@ class AppointmentFrames:
         }
 
     def _lines(self, orders: Sequence[int]) -> dict[int, tuple[str | None, Decimal | None]]:
-        """Return services and their sum by order, in the order of the rows."""
+        """Return services and their sum by order, in the order of the rows.
+
+        A row whose price or count is unknown adds nothing to the sum, not even its discount.
+        """
         if not orders or not self._catalogue.has("OrderServiceRelation", "ID_Orders"):
             return {}
         prices = self._prices()
@@ -167,21 +171,20 @@ class AppointmentFrames:
         totals: dict[int, Decimal] = {}
         column = TABLES["OrderServiceRelation"].c.ID_Orders
         for row in self._access.fetch_in(queries.order_rows(self._catalogue), column, orders):
-            name, price = prices.get(row.ID_ServicePrices, (None, Decimal()))
-            count = row.CountService or 0
+            name, price = prices.get(row.ID_ServicePrices, (None, None))
+            count = row.CountService
             if name:
-                named[row.ID_Orders].append(name if count == 1 else f"{name} ×{count}")
-            amount = count * price - (row.DiscountSum or Decimal())
-            totals[row.ID_Orders] = totals.get(row.ID_Orders, Decimal()) + amount
-        return {key: ("; ".join(named[key]) or None, total) for key, total in totals.items()}
+                named[row.ID_Orders].append(name if count in {None, 1} else f"{name} ×{count}")
+            if price is not None and count is not None:
+                amount = count * price - (row.DiscountSum or Decimal())
+                totals[row.ID_Orders] = totals.get(row.ID_Orders, Decimal()) + amount
+        return {key: ("; ".join(named.get(key, ())) or None, totals.get(key)) for key in {**named, **totals}}
 
-    def _prices(self) -> Mapping[int, tuple[str | None, Decimal]]:
+    def _prices(self) -> Mapping[int, tuple[str | None, Decimal | None]]:
         if self._services is None:
-            known = self._catalogue.complete(
-                "ServiceItemPrices", "ID", "ID_ServiceItems", "Price"
-            ) and self._catalogue.complete("ServiceItems", "ID", "Name")
+            known = self._catalogue.has("ServiceItemPrices", "ID")
             rows = self._access.fetch(queries.services(self._catalogue)) if known else []
-            self._services = {row.ID: (normalise.text(row.Name), row.Price or Decimal()) for row in rows}
+            self._services = {row.ID: (normalise.text(row.Name), row.Price) for row in rows}
         return self._services
 
 

@@ -30,7 +30,7 @@ from tasks.errors import (
 )
 from tasks.ident.drivers import DEFAULT_PORT, connection_string, find_driver, load_pyodbc
 
-__all__ = ["IdentConnection", "build_engine", "check_server", "database_errors", "find_driver"]
+__all__ = ["IdentConnection", "build_engine", "check_server", "database_errors", "find_driver", "may_pass"]
 
 PROBE_SECONDS = 5.0
 
@@ -242,28 +242,42 @@ SERVER_ERRORS: dict[int, tuple[type[IdentAmocrmError], str, str, str]] = {
 SAME_ERRORS = {916: 4060, 18452: 18456, 18470: 18456, 18486: 18456, 18487: 18456, 18488: 18456, 230: 229}
 #: What tells where a driver leaves the number out.
 STATES = {"28000": 18456, "42S02": 208, "42S22": 207}
+SLOW = {"HYT00", "HYT01"}
+#: Locks that cannot be had, deadlocks, locks waited for.
+PASSING = {1204, 1205, 1222}
 SQLITE_ERRORS = {"no such table": 208, "no such column": 207}
 
 
-def _translated(connection: IdentConnection, error: DBAPIError) -> IdentAmocrmError:
+def may_pass(error: DBAPIError) -> bool:
+    """Tell whether an error is of this moment, a lock, a time-out, the network, and no answer for good."""
+    numbers, state = _numbers(error)
+    return error.connection_invalidated or bool(numbers & PASSING) or state in SLOW or state.startswith("08")
+
+
+def _numbers(error: DBAPIError) -> tuple[set[int], str]:
+    """Return SQL Server's numbers for what happened, and the driver's SQLSTATE."""
     arguments = [str(argument) for argument in getattr(error.orig, "args", ())]
     text = " ".join(arguments)
+    state = arguments[0] if arguments and re.fullmatch(r"[0-9A-Z]{5}", arguments[0]) else "?"
     # "… text (18456) (SQLDriverConnect); [28000] … text (4060)": one number ends each record.
     numbers = {int(number) for number in re.findall(r"\((\d{1,6})\)(?=\s*(?:\(SQL|; ?\[|$))", text)}
     numbers |= {SAME_ERRORS[number] for number in numbers & SAME_ERRORS.keys()}
     numbers |= {number for phrase, number in SQLITE_ERRORS.items() if phrase in text}
-    if not numbers & SERVER_ERRORS.keys() and arguments and arguments[0] in STATES:
-        numbers.add(STATES[arguments[0]])
+    if not numbers & SERVER_ERRORS.keys() and state in STATES:
+        numbers.add(STATES[state])
+    return numbers, state
+
+
+def _translated(connection: IdentConnection, error: DBAPIError) -> IdentAmocrmError:
+    numbers, state = _numbers(error)
     for number, (kind, code, what, remedy) in SERVER_ERRORS.items():
         if number in numbers:
             problem = f"The database {connection.database} at {connection.place} {what} ({number})."
             return kind(problem=problem, remedy=remedy, code=code)
-    state = arguments[0] if arguments and re.fullmatch(r"[0-9A-Z]{5}", arguments[0]) else "?"
-    slow = state in {"HYT00", "HYT01"}
     return DatabaseUnavailableError(
         problem=(
             f"The database {connection.place} did not answer in time."
-            if slow
+            if state in SLOW
             else f"The connection to the database {connection.place} failed (SQLSTATE {state})."
         ),
         remedy="Check the server and the network; the next run tries again.",

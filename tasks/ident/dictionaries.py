@@ -48,18 +48,19 @@ class Dictionaries:
 
     @classmethod
     def read(cls, catalogue: Catalogue, fetch: Fetch) -> Dictionaries:
-        """Read them; a missing one is empty."""
+        """Read them; one that is missing, or has no key, is empty."""
         names: dict[str, Names] = {
             name: {
                 row.ID: shown
                 for row in fetch(queries.dictionary(table)(catalogue))
                 if (shown := text(row.Name))
             }
-            if catalogue.has(table)
+            if catalogue.has(table, "ID")
             else {}
             for name, table in NAMED.items()
         }
-        chairs = list(fetch(queries.dictionary("Armchairs")(catalogue))) if catalogue.has("Armchairs") else []
+        known = catalogue.has("Armchairs", "ID")
+        chairs = list(fetch(queries.dictionary("Armchairs")(catalogue))) if known else []
         names["armchairs"] = {row.ID: shown for row in chairs if (shown := text(row.NameArmchair))}
         names["companies"] = _companies(catalogue, fetch)
         names["staff"] = _staff(catalogue, fetch)
@@ -97,7 +98,7 @@ def _digest(name: str, shown: str) -> str:
 
 
 def _companies(catalogue: Catalogue, fetch: Fetch) -> Names:
-    if not catalogue.has("OwnCompanies"):
+    if not catalogue.has("OwnCompanies", "ID"):
         return {}
     return {
         row.ID: text(row.BranchName) or text(row.Name) or f"Филиал {row.ID}"

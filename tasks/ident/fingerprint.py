@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from tasks.ident.connection import may_pass
 from tasks.ident.schema import TABLES
 
 __all__ = ["Fingerprint", "may_write", "read_fingerprint"]
@@ -66,7 +67,7 @@ def _scalar(engine: sa.Engine, query: sa.Executable) -> Any:
         with translated.connect() as link:
             return link.execute(query).scalar()
     except DBAPIError as error:
-        # A lost connection is no refusal: it must not pass for another database.
-        if error.connection_invalidated:
+        # A lock or a lost connection is no refusal: it must not pass for another database.
+        if may_pass(error):
             raise
         return None

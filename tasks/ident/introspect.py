@@ -12,6 +12,9 @@ from tasks.ident.schema import OPTIONAL, REQUIRED, TABLES
 
 __all__ = ["Catalogue", "introspect", "missing_required"]
 
+#: Columns that are no data, but tell that a row changed.
+TRACES = {"DateTimeChanged", "RowVersion"}
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -34,16 +37,22 @@ class Catalogue:
 
     @property
     def warnings(self) -> list[str]:
-        """What will stay empty in amoCRM because this database does not have it."""
+        """What will stay empty or come late in amoCRM because this database does not have it."""
         absent = sorted(table for table in OPTIONAL if not self.has(table))
-        partial = [
-            f"{table}.{column}" for table in sorted(TABLES) if self.has(table) for column in self.lacks(table)
+        lacking = [
+            (table, column) for table in sorted(TABLES) if self.has(table) for column in self.lacks(table)
         ]
+        partial = [f"{table}.{column}" for table, column in lacking if column not in TRACES]
+        untraced = [f"{table}.{column}" for table, column in lacking if column in TRACES]
         found = []
         if absent:
             found.append(f"This database has no tables {', '.join(absent)}; their data stay empty.")
         if partial:
             found.append(f"This database has no columns {', '.join(partial)}; their data stay empty.")
+        if untraced:
+            found.append(
+                f"This database has no columns {', '.join(untraced)}; changes there may be noticed later."
+            )
         return found
 
 

@@ -41,6 +41,9 @@ SENTINEL: Final = pd.Timestamp("1900-01-02")
 LAST_BELIEVABLE: Final = pd.Timestamp("2200-01-01")
 NO_PHONE: Final = frozenset({"", "-", "--", "—", "–", "нет", "0", "н/д"})
 SEPARATORS: Final = re.compile(r"[,;/\n]|\sи\s")
+#: More digits than a Russian number has, without its 7 or 8: a country code whose plus was lost, as a column
+#: of numbers loses it.
+PLUS_LOST: Final = re.compile(r"(?:[1-69]\d{10}|\d{12,15})")
 NO_SHOW_WORDS: Final = ("не явился", "не явилась", "неявка")
 CENT: Final = Decimal("0.01")
 #: Codes seen in one source only; anything else is left out rather than guessed.
@@ -78,7 +81,8 @@ def phone(value: str | float | Decimal | None, region: str = "RU") -> str | None
     typed = text(value)
     if typed is None or typed.casefold() in NO_PHONE:
         return None
-    for candidate in dict.fromkeys((typed, *SEPARATORS.split(typed))):
+    foreign = [f"+{typed}"] if PLUS_LOST.fullmatch(typed) else []
+    for candidate in dict.fromkeys((typed, *SEPARATORS.split(typed), *foreign)):
         try:
             number = phonenumbers.parse(candidate, region)
         except phonenumbers.NumberParseException:
@@ -100,10 +104,11 @@ def birthday(value: object) -> datetime | None:
         return value.replace(hour=0, minute=0, second=0, microsecond=0)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a calendar day
-    typed = str(value).strip()
+    # A time of day may follow.
+    day = re.split(r"[T\s]", str(value).strip())[0][:10]
     for form in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y"):
         try:
-            return datetime.strptime(typed[:10], form)  # noqa: DTZ007 - a calendar day
+            return datetime.strptime(day, form)  # noqa: DTZ007 - a calendar day
         except ValueError:
             continue
     return None

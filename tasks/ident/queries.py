@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from tasks.ident.introspect import Catalogue
 from tasks.ident.schema import TABLES
 
-__all__ = ["ALL_QUERIES", "columns", "in_list", "touched"]
+__all__ = ["ALL_QUERIES", "columns", "has_versions", "in_list", "touched"]
 
 #: Rows imported from older programs carry it instead of NULL.
 SENTINEL: Final = datetime(1900, 1, 2)  # noqa: DTZ001 - clinic-local
@@ -114,8 +114,9 @@ def orders(catalogue: Catalogue) -> Query:
 def order_rows(catalogue: Catalogue) -> Query:
     """Services of orders."""
     names = ("ID", "ID_Orders", "ID_ServicePrices", "CountService", "DiscountSum")
-    table = TABLES["OrderServiceRelation"]
-    return sa.select(*columns(catalogue, "OrderServiceRelation", *names)).order_by(table.c.ID)
+    query = sa.select(*columns(catalogue, "OrderServiceRelation", *names))
+    known = catalogue.has("OrderServiceRelation", "ID")
+    return query.order_by(TABLES["OrderServiceRelation"].c.ID) if known else query
 
 
 def journal(catalogue: Catalogue) -> Query:
@@ -123,12 +124,16 @@ def journal(catalogue: Catalogue) -> Query:
     return sa.select(*columns(catalogue, "OrderPaymentsJournal", "ID_Orders", "AmountWithDiscount", "Debt"))
 
 
-def services(_catalogue: Catalogue) -> Query:
-    """Name and price of every service price."""
+def services(catalogue: Catalogue) -> Query:
+    """Name and price of every service price; where the names are out of reach, the prices remain."""
     price, item = TABLES["ServiceItemPrices"], TABLES["ServiceItems"]
-    return sa.select(price.c.ID, item.c.Name, price.c.Price).select_from(
-        price.join(item, price.c.ID_ServiceItems == item.c.ID)
+    named = catalogue.has("ServiceItemPrices", "ID_ServiceItems") and catalogue.complete(
+        "ServiceItems", "ID", "Name"
     )
+    return sa.select(
+        *columns(catalogue, "ServiceItemPrices", "ID", "Price"),
+        item.c.Name if named else sa.null().label("Name"),
+    ).select_from(price.outerjoin(item, price.c.ID_ServiceItems == item.c.ID) if named else price)
 
 
 # ---- dictionaries --------------------------------------------------------------------------------------
@@ -162,6 +167,11 @@ def dictionary(table: str) -> Callable[[Catalogue], Query]:
 # ---- increments ----------------------------------------------------------------------------------------
 
 
+def has_versions(catalogue: Catalogue, table: str, version: bytes | None) -> bool:
+    """Tell whether a table's changes are found by RowVersion; others than ours may have one, too."""
+    return version is not None and "RowVersion" in TABLES[table].c and catalogue.has(table, "RowVersion")
+
+
 def touched(
     catalogue: Catalogue, table: str, names: Sequence[str], since: datetime | None, version: bytes | None
 ) -> Query | None:
@@ -175,15 +185,15 @@ def touched(
         version: Lowest RowVersion that counts as changed, where the table has one.
     """
     source = TABLES[table].c
-    if version is not None and catalogue.has(table, "RowVersion"):
+    if has_versions(catalogue, table, version):
         condition: sa.ColumnElement[bool] = source["RowVersion"] >= version
     else:
         stamps = [source[name] for name in STAMPS if name in source and catalogue.has(table, name)]
         if not stamps or since is None:
             return None
-        stamp = sa.func.coalesce(*stamps) if len(stamps) > 1 else stamps[0]
         # A row that has no stamp at all is read each time: better twice than never.
-        condition = sa.or_(stamp >= since, stamp.is_(None))
+        unstamped = sa.and_(*(stamp.is_(None) for stamp in stamps))
+        condition = sa.or_(*(stamp >= since for stamp in stamps), unstamped)
     return sa.select(*columns(catalogue, table, *names)).where(condition)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,94 +14,29 @@ from tasks.frames import Entity
 from tasks.ident import queries
 from tasks.ident.access import LIST, Access, chunks
 from tasks.ident.appointments import AppointmentFrames
+from tasks.ident.chains import Chains
 from tasks.ident.connection import IdentConnection
 from tasks.ident.dictionaries import Dictionaries, changed_entries
+from tasks.ident.fingerprint import read_fingerprint
 from tasks.ident.introspect import Catalogue, introspect
+from tasks.ident.marks import Changes, Watermark, Window
 from tasks.ident.patients import PatientFrames
 from tasks.ident.schema import TABLES
 
 __all__ = ["Changes", "IdentReader", "Watermark", "Window"]
 
-#: How often all patients are read where IDENT does not say which person changed.
-PATIENTS_EVERY = timedelta(minutes=15)
+#: How often all patients are read where IDENT does not say which person changed; other tables likewise.
+SILENT_EVERY = timedelta(minutes=15)
 #: On the night of a clock change the wall clock repeats an hour.
 CLOCK_CHANGE = timedelta(minutes=60)
+#: A wall clock that fell back by more than such a night explains was set by somebody.
+CLOCK_SET = CLOCK_CHANGE + timedelta(minutes=15)
+#: Tables whose changes are watched: what patients are made of, what appointments are made of.
+PATIENT_TABLES, APPOINTMENT_TABLES = (
+    ("Patients", "Persons"),
+    ("Receptions", "Orders", "OrderServiceRelation", "PaymentsIn"),
+)
 RECEPTIONS = TABLES["Receptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Which appointments are transferred, by planned start, clinic-local; ``None`` is unbounded."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-
-    @property
-    def condition(self) -> sa.ColumnElement[bool]:
-        """The window as a condition on receptions."""
-        parts = []
-        if self.start is not None:
-            parts.append(RECEPTIONS.c.PlanStart >= self.start)
-        if self.end is not None:
-            parts.append(RECEPTIONS.c.PlanStart <= self.end)
-        return sa.and_(*parts) if parts else RECEPTIONS.c.ID.is_not(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """Up to where a read saw everything.
-
-    Attributes:
-        taken_at: The server's own clock before the read, clinic-local; never ours, never a row's.
-        row_version: Lowest RowVersion that was still active then.
-        dictionaries: Content digests of the dictionaries.
-        patients_read_at: When all patients were read last.
-    """
-
-    taken_at: datetime | None = None
-    row_version: str | None = None
-    dictionaries: Mapping[str, str] = field(default_factory=dict)
-    patients_read_at: datetime | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the watermark as JSON data."""
-        return {
-            "taken_at": self.taken_at.isoformat() if self.taken_at else None,
-            "row_version": self.row_version,
-            "dictionaries": dict(self.dictionaries),
-            "patients_read_at": self.patients_read_at.isoformat() if self.patients_read_at else None,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Watermark:
-        """Read what ``to_json`` wrote."""
-
-        def moment(name: str) -> datetime | None:
-            return datetime.fromisoformat(data[name]) if data.get(name) else None
-
-        return cls(
-            moment("taken_at"),
-            data.get("row_version"),
-            dict(data.get("dictionaries") or {}),
-            moment("patients_read_at"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What has to be read.
-
-    Attributes:
-        patients: Ids of patients.
-        appointments: Ids of appointments, their whole reschedule chains included.
-        watermark: Where the next increment begins.
-        dictionaries_changed: Names of dictionaries with changed entries.
-    """
-
-    patients: frozenset[int]
-    appointments: frozenset[int]
-    watermark: Watermark
-    dictionaries_changed: tuple[str, ...] = ()
 
 
 class IdentReader:
@@ -128,6 +62,7 @@ class IdentReader:
         self.catalogue = catalogue or introspect(engine)
         self._engine = engine
         self._access = Access(engine)
+        self._chains = Chains(self._access, self.catalogue)
         self._zone = connection.zone
         self._page_size = page_size
         self._known: Dictionaries | None = None
@@ -141,6 +76,15 @@ class IdentReader:
         """Return the server's wall clock."""
         return self._access.now()
 
+    def highest(self) -> dict[str, int]:
+        """Return the highest id of each table that is watched, see ``tasks.ident.fingerprint``."""
+        return dict(read_fingerprint(self._engine).highest)
+
+    def row_version(self) -> str | None:
+        """Return how far the database's row versions have come, as hexadecimal digits."""
+        version = self._access.lowest_active_version()
+        return version.hex() if version else None
+
     def count(self) -> dict[str, int]:
         """Count patients and appointments."""
         found = {}
@@ -153,10 +97,8 @@ class IdentReader:
 
     def everything(self, window: Window) -> Changes:
         """Return all patients and all appointments of a window with their chains."""
-        watermark = self._mark(patients_read_at=None)
-        patients = self._ids(sa.select(TABLES["Patients"].c.ID_Persons))
-        inside = self._ids(sa.select(RECEPTIONS.c.ID).where(window.condition))
-        return Changes(patients, self._with_chains(inside), self._mark_at(watermark, watermark.taken_at))
+        mark = self._mark()
+        return Changes(self._all_patients(), self._chains.of_window(window), mark)
 
     def changes(self, since: Watermark, window: Window, *, overlap_minutes: int = 15) -> Changes:
         """Return what changed since a watermark; rows may be named although they did not, never the reverse.
@@ -166,70 +108,80 @@ class IdentReader:
             window: Which appointments are transferred.
             overlap_minutes: How far to read back: IDENT's stamps may be older than their commit.
         """
-        if since.taken_at is None:
-            return self.everything(window)
-        mark = self._mark(since.patients_read_at)
-        begin = since.taken_at - timedelta(minutes=overlap_minutes)
-        if self._clock_changes(begin, mark.taken_at or since.taken_at):
-            begin -= CLOCK_CHANGE
+        mark = self._mark()
+        if since.taken_at is None or _went_back(since, mark):
+            return Changes(self._all_patients(), self._chains.of_window(window), mark)
         version = bytes.fromhex(since.row_version) if since.row_version else None
-        receptions, patients = self._touched(begin, version)
+        receptions, patients = self._touched(self._begin(since.taken_at, mark, overlap_minutes), version)
         entries = changed_entries(since.dictionaries, mark.dictionaries)
         more_receptions, more_patients = self._referring(entries, window)
-        receptions |= more_receptions
+        found = self._chains.within(receptions | more_receptions, window)
         patients |= more_patients
-        if self._patients_are_due(since, mark):
-            patients |= self._ids(sa.select(TABLES["Patients"].c.ID_Persons))
-            mark = self._mark_at(mark, mark.taken_at)
-        return Changes(
-            frozenset(patients), self._inside(self.chain(receptions), window), mark, tuple(sorted(entries))
-        )
+        silent = self._silent(version)
+        if silent and not _is_recent(since.patients_read_at, mark.taken_at):
+            patients |= self._all_patients()
+            if silent - set(PATIENT_TABLES):
+                found |= self._chains.of_window(window)
+        else:
+            mark = replace(mark, patients_read_at=since.patients_read_at)
+        return Changes(frozenset(patients), found, mark, tuple(sorted(entries)))
 
-    def _mark(self, patients_read_at: datetime | None) -> Watermark:
+    def _mark(self) -> Watermark:
+        """Return where the read that begins now will have seen everything."""
         now = self._access.now()
         version = self._access.lowest_active_version()
         self._known = None
-        digests = self._dictionaries().digests()
-        return Watermark(now, version.hex() if version else None, digests, patients_read_at)
+        return Watermark(now, version.hex() if version else None, self._dictionaries().digests(), now)
 
-    @staticmethod
-    def _mark_at(mark: Watermark, patients_read_at: datetime | None) -> Watermark:
-        return Watermark(mark.taken_at, mark.row_version, mark.dictionaries, patients_read_at)
+    def _all_patients(self) -> frozenset[int]:
+        query = sa.select(TABLES["Patients"].c.ID_Persons)
+        return frozenset(row[0] for row in self._access.fetch(query))
 
-    def _clock_changes(self, begin: datetime, end: datetime) -> bool:
-        first, last = (
-            moment.replace(tzinfo=self._zone).utcoffset()
-            for moment in (begin - CLOCK_CHANGE, end + CLOCK_CHANGE)
-        )
-        return first != last
+    def _begin(self, taken_at: datetime, mark: Watermark, overlap_minutes: int) -> datetime:
+        """Return from which wall time on rows count as changed."""
+        begin = taken_at - timedelta(minutes=overlap_minutes)
+        moments = (begin - CLOCK_CHANGE, taken_at + CLOCK_CHANGE, (mark.taken_at or taken_at) + CLOCK_CHANGE)
+        offsets = {moment.replace(tzinfo=self._zone).utcoffset() for moment in moments}
+        return begin - CLOCK_CHANGE if len(offsets) > 1 else begin
+
+    def _silent(self, version: bytes | None) -> set[str]:
+        """Return the tables in which a change leaves no trace."""
+        return {
+            table
+            for table in (*PATIENT_TABLES, *APPOINTMENT_TABLES)
+            if self.catalogue.has(table)
+            and not queries.has_versions(self.catalogue, table, version)
+            and not self.catalogue.has(table, "DateTimeChanged")
+        }
 
     def _touched(self, begin: datetime, version: bytes | None) -> tuple[set[int], set[int]]:
         """Return receptions and patients whose own rows, orders or payments changed."""
-        receptions: set[int] = set()
-        patients: set[int] = set()
 
         def rows(table: str, *names: str) -> list[Any]:
             query = queries.touched(self.catalogue, table, names, begin, version)
-            known = query is not None and self.catalogue.has(table)
-            return list(self._access.fetch(query)) if known and query is not None else []
+            return [] if query is None else list(self._access.fetch(query))
 
-        for row in rows("Receptions", "ID", "ID_Patients"):
-            receptions.add(row.ID)
-            patients.add(row.ID_Patients)
+        touched = rows("Receptions", "ID", "ID_Patients")
+        receptions = {row.ID for row in touched}
         orders = {row.ID_Orders for row in rows("OrderServiceRelation", "ID_Orders")} - {None}
-        touched_orders = [*rows("Orders", "ID_Receptions", "ID_Patients"), *self._orders("ID", orders)]
         # A payment belongs to a patient; the debt of any of their orders may have moved with it.
         payers = {row.ID_Patients for row in rows("PaymentsIn", "ID_Patients")} - {None}
-        touched_orders += self._orders("ID_Patients", payers)
-        patients |= payers
-        for row in touched_orders:
-            receptions.add(row.ID_Receptions)
-            patients.add(row.ID_Patients)
+        visits = {row.ID for row in self._receptions("ID_Patients", payers)}
+        touched_orders = [
+            *rows("Orders", "ID_Receptions", "ID_Patients"),
+            *self._orders("ID", orders),
+            *self._orders("ID_Patients", payers),
+            *self._orders("ID_Receptions", visits),
+        ]
+        billed = {row.ID_Receptions for row in touched_orders} - {None}
+        patients = {row.ID_Patients for row in (*touched, *touched_orders)} | payers
+        # An order may leave out whose it is: its reception knows.
+        patients |= {row.ID_Patients for row in self._receptions("ID", billed - receptions)}
         patients |= {row.ID_Persons for row in rows("Patients", "ID_Persons")}
         if self.catalogue.has("Persons", "DateTimeChanged"):
             persons = {row.ID for row in rows("Persons", "ID")}
             patients |= self.existing(Entity.PATIENT, persons)
-        return receptions - {None}, patients - {None}
+        return receptions | billed, patients - {None}
 
     def _orders(self, column: str, ids: Collection[int]) -> list[Any]:
         if not ids or not self.catalogue.has("Orders", column):
@@ -238,14 +190,9 @@ class IdentReader:
         query = sa.select(*queries.columns(self.catalogue, "Orders", "ID_Receptions", "ID_Patients"))
         return list(self._access.fetch_in(query, table.c[column], ids))
 
-    def _patients_are_due(self, since: Watermark, mark: Watermark) -> bool:
-        tells = self.catalogue.has("Patients", "DateTimeChanged") and self.catalogue.has(
-            "Persons", "DateTimeChanged"
-        )
-        if tells or mark.taken_at is None:
-            return False
-        last = since.patients_read_at
-        return last is None or not timedelta(0) <= mark.taken_at - last < PATIENTS_EVERY
+    def _receptions(self, column: str, ids: Collection[int]) -> list[Any]:
+        query = sa.select(RECEPTIONS.c.ID, RECEPTIONS.c.ID_Patients)
+        return list(self._access.fetch_in(query, RECEPTIONS.c[column], ids))
 
     def _referring(self, entries: Mapping[str, frozenset[int]], window: Window) -> tuple[set[int], set[int]]:
         """Return appointments of the window and patients that refer to changed dictionary entries."""
@@ -277,7 +224,7 @@ class IdentReader:
                 query = sa.select(patient.ID_Persons)
                 patients |= {row[0] for row in self._access.fetch_in(query, patient[column], ids)}
             else:
-                query = sa.select(RECEPTIONS.c.ID).where(window.condition)
+                query = sa.select(RECEPTIONS.c.ID).where(self._chains.reachable(window))
                 receptions |= {row[0] for row in self._access.fetch_in(query, RECEPTIONS.c[column], ids)}
         return receptions, patients
 
@@ -285,18 +232,7 @@ class IdentReader:
 
     def chain(self, ids: Collection[int]) -> frozenset[int]:
         """Close ids over reschedule chains, towards what they replaced and what replaced them."""
-        known = set(ids)
-        if not self.catalogue.has("Receptions", "ID_ReceptionsTransferFrom"):
-            return frozenset(known)
-        source = RECEPTIONS.c.ID_ReceptionsTransferFrom
-        frontier = set(known)
-        while frontier:
-            backwards = self._access.fetch_in(sa.select(source), RECEPTIONS.c.ID, frontier)
-            forwards = self._access.fetch_in(sa.select(RECEPTIONS.c.ID), source, frontier)
-            reached = {row[0] for row in (*backwards, *forwards)} - {None}
-            frontier = reached - known
-            known |= frontier
-        return self.existing(Entity.APPOINTMENT, known)
+        return self._chains.closed(ids)
 
     def replaced(self, ids: Collection[int]) -> frozenset[int]:
         """Return which receptions have a successor that is there, whether they are themselves or not."""
@@ -307,39 +243,9 @@ class IdentReader:
 
     def appointments_of(self, patients: Collection[int], window: Window) -> frozenset[int]:
         """Return the appointments of patients whose chains have a row in the window."""
-        query = sa.select(RECEPTIONS.c.ID).where(window.condition)
+        query = sa.select(RECEPTIONS.c.ID).where(self._chains.reachable(window))
         found = {row[0] for row in self._access.fetch_in(query, RECEPTIONS.c.ID_Patients, patients)}
-        return self.chain(found) if found else frozenset()
-
-    def _pairs(self) -> Iterator[tuple[int, int]]:
-        if self.catalogue.has("Receptions", "ID_ReceptionsTransferFrom"):
-            source = RECEPTIONS.c.ID_ReceptionsTransferFrom
-            query = sa.select(RECEPTIONS.c.ID, source).where(source.is_not(None))
-            yield from ((row[0], row[1]) for row in self._access.fetch(query))
-
-    def _with_chains(self, inside: frozenset[int]) -> frozenset[int]:
-        """Close a large set over chains: all pairs are few, and read at once."""
-        neighbours: dict[int, set[int]] = defaultdict(set)
-        for child, parent in self._pairs():
-            neighbours[child].add(parent)
-            neighbours[parent].add(child)
-        known = set(inside)
-        frontier = [key for key in neighbours if key in known]
-        while frontier:
-            for other in neighbours[frontier.pop()]:
-                if other not in known:
-                    known.add(other)
-                    frontier.append(other)
-        # A chain may name a reception that was deleted since.
-        return inside | self.existing(Entity.APPOINTMENT, known - inside)
-
-    def _inside(self, ids: frozenset[int], window: Window) -> frozenset[int]:
-        """Keep chains that have a row in the window; a chain is kept or left as a whole."""
-        if window.start is None and window.end is None:
-            return ids
-        query = sa.select(RECEPTIONS.c.ID).where(window.condition)
-        seeds = {row[0] for row in self._access.fetch_in(query, RECEPTIONS.c.ID, ids)}
-        return self.chain(seeds) if seeds else frozenset()
+        return self._chains.within(found, window)
 
     # ---- frames ----------------------------------------------------------------------------------------
 
@@ -347,9 +253,6 @@ class IdentReader:
         if self._known is None:
             self._known = Dictionaries.read(self.catalogue, self._access.fetch)
         return self._known
-
-    def _ids(self, query: sa.Select[Any]) -> frozenset[int]:
-        return frozenset(row[0] for row in self._access.fetch(query)) - {None}
 
     def existing(self, entity: Entity, ids: Collection[int]) -> frozenset[int]:
         """Return which ids are still there, without any window or filter."""
@@ -372,3 +275,18 @@ class IdentReader:
         )
         for part in chunks(ids, min(LIST, self._page_size)):
             yield frames.of(part)
+
+
+def _went_back(since: Watermark, mark: Watermark) -> bool:
+    """Tell whether clock or RowVersion went back: an older copy was restored, or the clock was set."""
+    if (
+        since.taken_at is not None
+        and mark.taken_at is not None
+        and mark.taken_at < since.taken_at - CLOCK_SET
+    ):
+        return True
+    return bool(since.row_version and mark.row_version and mark.row_version < since.row_version)
+
+
+def _is_recent(last: datetime | None, now: datetime | None) -> bool:
+    return last is not None and now is not None and timedelta(0) <= now - last < SILENT_EVERY

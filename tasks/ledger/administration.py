@@ -84,6 +84,20 @@ class Administration:
         with self.database.read() as link:
             return [ConnectionRecord(**row) for row in link.execute(query).mappings()]
 
+    def former_connections(self) -> list[ConnectionRecord]:
+        """Return the clinics that were connected once and are not now, the latest first."""
+        query = sa.select(connection).where(connection.c.removed_at.is_not(None))
+        with self.database.read() as link:
+            rows = link.execute(query.order_by(connection.c.removed_at.desc())).mappings()
+            return [ConnectionRecord(**row) for row in rows]
+
+    def clinics(self) -> set[str]:
+        """Return the uid of every clinic that this ledger ever knew."""
+        with self.database.read() as link:
+            connected = link.execute(sa.select(connection.c.clinic_uid)).scalars().all()
+            leased = link.execute(sa.select(lease.c.clinic_uid)).scalars().all()
+        return {*connected, *leased}
+
     def connection(self, name: str) -> ConnectionRecord:
         """Return a connected clinic.
 
@@ -196,6 +210,13 @@ class Administration:
             values = {"clinic_uid": clinic_uid, "owner": owner, "token": token, "expires_at": now + seconds}
             self.database.upsert(link, lease, [values], ["owner", "token", "expires_at"])
         return int(token)
+
+    def lease_is_held(self, clinic_uid: str, is_dead: Callable[[str], bool] = lambda _owner: False) -> bool:
+        """Tell whether a run has the right to write for a clinic now."""
+        query = sa.select(lease.c.expires_at, lease.c.owner).where(lease.c.clinic_uid == clinic_uid)
+        with self.database.read() as link:
+            row = link.execute(query).first()
+            return row is not None and row[0] > self.database.now(link) and not is_dead(row[1])
 
     def renew_lease(self, clinic_uid: str, token: int, seconds: float) -> None:
         """Prolong a lease that is still ours, also when it ran out and nobody took it.

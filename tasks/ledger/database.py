@@ -129,6 +129,16 @@ class Database:
                     code="ledger_newer",
                 ) from None
 
+    def fold(self) -> None:
+        """Bring a SQLite file's side files into it, so that it may be moved alone."""
+        raw = (
+            self.engine.raw_connection()
+        )  # SQLAlchemy's own begins a transaction, which no checkpoint passes
+        try:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.close()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

@@ -137,11 +137,23 @@ def _update(load: Load, card: Card, remote: RemoteLead) -> tuple[dict[str, Any],
     payload = dict(change.payload)
     if card.row.action is not Action.MOVE:
         return payload, last_sent
-    # A card whose last time is not known was adopted: it is not rescheduled by that.
-    timed = any(row.hashes.get("start_at", 0) for row in card.sent)
-    rescheduled = "start_at" in card.row.changed and card.stage_key == "planned" and timed
+    rescheduled = (
+        "start_at" in card.row.changed and card.stage_key == "planned" and _has_other_time(load, card, remote)
+    )
     place = _move(load, card, remote, RESCHEDULED if rescheduled else card.stage_key, payload)
     return payload, place or last_sent
+
+
+def _has_other_time(load: Load, card: Card, remote: RemoteLead) -> bool:
+    """Tell whether the deal was given another time than the appointment has now.
+
+    A deal that was found again has no known time: then what it holds is compared.
+    """
+    if any(row.row_hash != 0 and row.hashes.get("start_at", 0) != 0 for row in card.sent):
+        return True
+    if card.known is None or (card.known.hashes and not card.known.hashes.get("start_at", 0)):
+        return False  # only the time is unknown: a person typed another one into the deal
+    return load.cards.reschedule_note(remote, card.texts, card.external_id) is not None
 
 
 def _move(

@@ -11,7 +11,7 @@ from tasks.mapping.model import Mapping as CardMapping
 from tasks.mapping.values import digits, from_amo, number, price, to_amo
 from tasks.records import RemoteContact, RemoteLead
 
-__all__ = ["CardChange", "contact_payload", "lead_payload"]
+__all__ = ["CardChange", "contact_payload", "filled", "lead_payload"]
 
 Texts = Mapping[str, str | None]
 Sent = Callable[[str, str], bool]
@@ -144,6 +144,15 @@ def _current(rule: FieldRule, remote: Remote, zone: str) -> str | None:
     if rule.builtin is not None:
         return str(getattr(remote, rule.builtin, "") or "").strip() or None
     return None if rule.field_id is None else from_amo(rule, remote.values.get(rule.field_id, ()), zone)
+
+
+def filled(rules: Sequence[FieldRule], remote: Remote, zone: str) -> frozenset[str]:
+    """Return the data for which amoCRM holds a value; phones and e-mails, which are lists, left out."""
+    return frozenset(
+        rule.datum
+        for rule in rules
+        if rule.field_type != "multitext" and _current(rule, remote, zone) is not None
+    )
 
 
 def _multitexts(

@@ -64,11 +64,16 @@ def may_move(
     }
     if current[1] not in order or wanted[1] not in order:
         return False
-    if stage_key in FREE:
-        return True
-    if ours and current[1] in {rule.stages.get(key) for key in (StageKey.NO_SHOW, StageKey.RESCHEDULED)}:
+    if stage_key in FREE or (ours and current[1] in _left_freely(rule, stage_key)):
         return True
     return order[wanted[1]] > order[current[1]]
+
+
+def _left_freely(rule: PipelineRule, stage_key: StageKey) -> set[int | None]:
+    """Return stages that a deal leaves in either direction, if we put it there."""
+    # A rescheduled appointment is a planned one: as long as it is that, its deal stands where it belongs.
+    keys = {StageKey.NO_SHOW} | ({StageKey.RESCHEDULED} if stage_key is not StageKey.PLANNED else set())
+    return {rule.stages.get(key) for key in keys} - {None}
 
 
 def _rule(mapping: CardMapping, current: Place | None) -> PipelineRule | None:

@@ -110,7 +110,9 @@ def _plan_updates(
         changed = tuple(
             datum
             for datum, value in zip(DATA[kind], values[row], strict=True)
-            if datum in transferred and any(row.hashes.get(datum, 0) != int(value) for row in known)
+            # Row hash 0: what the entity holds is unknown, so every datum is compared with it.
+            if datum in transferred
+            and any(row.row_hash == 0 or row.hashes.get(datum, 0) != int(value) for row in known)
         )
         if not changed:
             result.silent.append(key)

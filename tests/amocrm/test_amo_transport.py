@@ -84,7 +84,7 @@ def test_each_thread_has_its_own_session(connect: Connect) -> None:
     both = threading.Barrier(2)
 
     def take() -> None:
-        found.append((client._session(), client._session()))
+        found.append((client._requester._session(), client._requester._session()))
         both.wait(5)
 
     threads = [threading.Thread(target=take) for _ in range(2)]

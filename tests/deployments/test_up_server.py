@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import requests
 
+from deployments.apply import read_specs
 from tasks.errors import ConfigurationError
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.settings import Settings
@@ -60,10 +61,23 @@ class Running:
         runs = self.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
         return {names.get(run["deployment_id"], "?") for run in runs}
 
+    def deployment(self, name: str, flow: str = "sync") -> dict[str, Any]:
+        """The deployment of a clinic; its sync and its reconcile have the same name."""
+        row: dict[str, Any]
+        (row,) = (
+            row
+            for row in self.ask("deployments/filter", {})
+            if row["name"] == name and row["entrypoint"] == f"flows/{flow}.py:{flow}"
+        )
+        return row
+
     def active(self, name: str) -> bool:
-        rows = {row["name"]: row for row in self.ask("deployments/filter", {})}
-        (schedule,) = rows[name]["schedules"]
-        return bool(schedule["active"])
+        switched = set()
+        for flow in ("sync", "reconcile"):
+            (schedule,) = self.deployment(name, flow)["schedules"]
+            switched.add(bool(schedule["active"]))
+        assert len(switched) == 1, "the nightly check follows the transfer"
+        return switched.pop()
 
     def logs(self) -> str:
         texts = [path.read_text(encoding="utf-8")[-3000:] for path in self.home.rglob("*.log")]
@@ -183,17 +197,41 @@ def test_applying_again_changes_nothing(running: Running) -> None:
 
     def essence() -> list[Any]:
         rows = running.ask("deployments/filter", {"sort": "NAME_ASC"})
+        rows.sort(key=lambda row: str(row["entrypoint"]))
         return [(row["id"], row["name"], row["tags"], row["parameters"], row["schedules"]) for row in rows]
 
     before = essence()
     with temporary_settings({PREFECT_API_URL: running.place["api"]}):
-        assert ensure_clinic_deployments(running.ledger) == ["sync/Север", "sync/Юг"]
+        names = [f"{flow}/{clinic}" for clinic in ("Север", "Юг") for flow in ("sync", "reconcile")]
+        assert ensure_clinic_deployments(running.ledger) == names
     assert essence() == before
-    north = next(row for row in running.ask("deployments/filter", {}) if row["name"] == "Север")
+    north = running.deployment("Север")
     assert set(north["tags"]) == {"ident-amocrm", "aaaaaaaa"}
     assert north["global_concurrency_limit"]["limit"] == 1
     assert north["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     assert [(s["slug"], s["schedule"]["interval"]) for s in north["schedules"]] == [("tick", 30.0)]
+    (nightly,) = running.deployment("Север", "reconcile")["schedules"]
+    assert (nightly["schedule"]["cron"], nightly["schedule"]["timezone"]) == ("30 4 * * *", "Europe/Moscow")
+
+
+def test_a_tick_that_meets_another_run_ends_quietly(running: Running) -> None:
+    token = running.ledger.acquire_lease("aaaaaaaa", "reconcile", 300)
+    try:
+        eventually(
+            lambda: running.ask(
+                "flow_runs/filter", {"flow_runs": {"state": {"name": {"any_": ["Skipped"]}}}}
+            ),
+            120,
+            running,
+        )
+    finally:
+        running.ledger.release_lease("aaaaaaaa", token)
+    (run, *_) = running.ask("flow_runs/filter", {"flow_runs": {"state": {"name": {"any_": ["Skipped"]}}}})
+    assert run["state_type"] == "COMPLETED"
+    assert run["deployment_id"] == running.deployment("Север")["id"]
+    tasks = running.ask("task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert tasks == [], "it ended before the gate"
+    assert run["id"] not in {one.run_id for one in running.ledger.runs("aaaaaaaa", 100)}
 
 
 def test_the_schedule_follows_the_ledger(running: Running) -> None:
@@ -201,8 +239,9 @@ def test_the_schedule_follows_the_ledger(running: Running) -> None:
     start_transfer(running.ledger, "bbbbbbbb", started=True)
     eventually(lambda: {"Север", "Юг"} & running.scheduled() == {"Юг"}, 60, running)
     running.ledger.remove_connection("Север")
+    left = {"Юг", *(spec.name for spec in read_specs(ROOT / "prefect.yaml"))}
     eventually(
-        lambda: {row["name"] for row in running.ask("deployments/filter", {})} == {"Юг", "health-check"},
+        lambda: {row["name"] for row in running.ask("deployments/filter", {})} == left,
         60,
         running,
     )
@@ -223,7 +262,7 @@ def test_what_died_is_started_again(running: Running) -> None:
         return None
 
     eventually(worker, 30, running)
-    (clinic,) = (row for row in running.ask("deployments/filter", {}) if row["name"] == "Юг")
+    clinic = running.deployment("Юг")
     run = running.ask(f"deployments/{clinic['id']}/create_flow_run", {"state": {"type": "RUNNING"}})
     first = worker()
     assert first is not None

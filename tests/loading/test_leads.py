@@ -5,9 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tasks.errors import AmoCrmUnavailableError, BlockedError
-from tasks.records import Kind, OutcomeState
+from tasks.records import AppliedRow, Kind, OutcomeState
 from tests.support.fake_amocrm import UID, mark, never_arrived, silent_about_first
-from tests.support.loading_room import CAME, DOCTOR, DONE, LOST, NEW, PIPELINE, RESCHEDULED, START, Room
+from tests.support.loading_room import (
+    ACCOUNT,
+    CAME,
+    DOCTOR,
+    DONE,
+    LOST,
+    NEW,
+    PIPELINE,
+    RESCHEDULED,
+    START,
+    Room,
+)
 
 APPLIED = (OutcomeState.APPLIED, "")
 NOTE = f"Приём перенесён: было 12.03.2026 10:00, стало 13.03.2026 11:30. [{mark(Kind.LEAD, 1)}]"
@@ -132,6 +143,15 @@ def test_a_second_change_gets_a_second_note_and_a_change_back_a_third(transferre
     [notes] = transferred.amo.notes_of.values()
     assert len(notes) == 3
     assert notes[0] == notes[2] == NOTE
+
+
+def test_a_deal_whose_time_was_never_sent_is_not_taken_for_a_rescheduled_one(transferred: Room) -> None:
+    known = transferred.ledger.applied_rows(UID, Kind.LEAD, [1])[1]
+    claimed = AppliedRow(Kind.LEAD, 1, known.amo_id, 0, {}, PIPELINE, NEW, is_primary=True)
+    transferred.ledger.apply_local(UID, ACCOUNT, [claimed])
+    assert transferred.run().states(Kind.LEAD) == {1: APPLIED}
+    assert place(transferred) == (PIPELINE, NEW)
+    assert transferred.amo.notes_of == {}
 
 
 # ---- a person's hand ---------------------------------------------------------------------------------

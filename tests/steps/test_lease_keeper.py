@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tasks.errors import LeaseHeldError
-from tasks.gate import LeaseKeeper, _machine
+from tasks.lease import LeaseKeeper, this_machine
 from tasks.ledger.store import Ledger
 from tasks.ledger.tables import lease
 
@@ -40,7 +40,7 @@ def owned_by(ledger: Ledger, owner: str, expires_in: float) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there the lease runs out")
 def test_a_killed_run_of_this_machine_gives_way_at_once(ledger: Ledger) -> None:
-    owned_by(ledger, f"{_machine()}:{ended_process()}:abc", expires_in=SECONDS)
+    owned_by(ledger, f"{this_machine()}:{ended_process()}:abc", expires_in=SECONDS)
     assert LeaseKeeper(ledger, UID, SECONDS, GRACE).token == 8
 
 
@@ -54,7 +54,7 @@ def test_a_living_run_keeps_its_clinic(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("owner", ["elsewhere-5:{pid}:abc", "{machine}:none:abc", "nonsense"])
 def test_what_cannot_be_known_to_be_dead_is_waited_for(ledger: Ledger, owner: str) -> None:
-    owned_by(ledger, owner.format(pid=ended_process(), machine=_machine()), expires_in=SECONDS)
+    owned_by(ledger, owner.format(pid=ended_process(), machine=this_machine()), expires_in=SECONDS)
     with pytest.raises(LeaseHeldError):
         LeaseKeeper(ledger, UID, SECONDS, GRACE)
 

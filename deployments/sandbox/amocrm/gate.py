@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.sandbox.amocrm.answers import html_page, problem_body
 from deployments.sandbox.amocrm.faults import Fault
-from deployments.sandbox.amocrm.limits import Entry
+from deployments.sandbox.amocrm.limits import API_PREFIX, Entry
 from deployments.sandbox.amocrm.sandbox import Sandbox
 
-API_PREFIX = "/api/"
+OAUTH_PREFIX = "/oauth2/"
 _HTML = b"text/html"
 _PROBLEM = b"application/problem+json"
 _SPOILS_THE_BODY = frozenset({"truncate", "reorder", "no_request_id"})
@@ -35,7 +35,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
-        if scope["type"] != "http" or not scope["path"].startswith(API_PREFIX):
+        if scope["type"] != "http" or not scope["path"].startswith((API_PREFIX, OAUTH_PREFIX)):
             await self._app(scope, receive, send)
             return
         entry = self._sandbox.stats.arrive(scope["method"], scope["path"])
@@ -46,6 +46,8 @@ class Gate:
             refusal = (403, _HTML, html_page(403))
         elif verdict == "excess":
             refusal = _problem(429, "Too many requests: the limit per second is exceeded")
+        elif scope["path"].startswith(OAUTH_PREFIX):
+            pass  # tokens are given out here
         elif not self._authorised(scope):
             refusal = _problem(401, "Access token is missing, expired or revoked")
         elif not self._sandbox.paid:
@@ -76,10 +78,12 @@ class Gate:
         await _spoil(fault, reply)
 
     def _authorised(self, scope: Scope) -> bool:
-        if not self._sandbox.token_valid or token_expired(self._sandbox.token):
+        if not self._sandbox.token_valid:
             return False
-        sent = dict(scope["headers"]).get(b"authorization", b"")
-        return bool(sent == f"Bearer {self._sandbox.token}".encode())
+        sent = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")
+        if self._sandbox.oauth.accepts(sent):
+            return True
+        return bool(sent == self._sandbox.token and not token_expired(sent))
 
 
 def _misheard(scope: Scope, fault: Fault) -> Scope:

@@ -10,6 +10,7 @@ from typing import Literal
 from deployments.sandbox.amocrm.model import Json
 
 LOG_SIZE = 200_000
+API_PREFIX = "/api/"
 WRITES = frozenset({"POST", "PATCH", "DELETE"})
 
 
@@ -83,7 +84,7 @@ class Stats:
         self._recent.append(now)
         self.max_per_second = max(self.max_per_second, len(self._recent))
         self.requests += 1
-        self.writes += method in WRITES
+        self.writes += method in WRITES and path.startswith(API_PREFIX)
         self._by_method[method] += 1
         entry = Entry(self.requests, round(time.time(), 3), method, path)
         self._log.append(entry)

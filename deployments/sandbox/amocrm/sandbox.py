@@ -9,11 +9,12 @@ from fastapi import Request
 from deployments.sandbox.amocrm.faults import Faults
 from deployments.sandbox.amocrm.limits import Limiter, Stats
 from deployments.sandbox.amocrm.model import Kind
+from deployments.sandbox.amocrm.oauth import Authorisations
 from deployments.sandbox.amocrm.state import State
 
 
 class Sandbox:
-    """One stand-in account with its token, limits, faults and statistics."""
+    """One stand-in account with its tokens, limits, faults and statistics."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class Sandbox:
         self.timezone = timezone
         self.paid = True
         self.token_valid = True
+        self.oauth = Authorisations()
         self.state = State(timezone=timezone, index_lag=index_lag)
         self.limiter = Limiter(limit)
         self.faults = Faults()
@@ -40,6 +42,7 @@ class Sandbox:
         api_filter = self.state.api_filter
         self.state = State(timezone=self.timezone, index_lag=self.index_lag)
         self.state.api_filter = api_filter
+        self.oauth = Authorisations()
         self.limiter = Limiter(self.limiter.limit)
         self.faults = Faults()
         self.stats = Stats()

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from deployments.sandbox.amocrm import admin, api, board
+from deployments.sandbox.amocrm import admin, api, board, oauth
 from deployments.sandbox.amocrm.answers import TITLES, ApiProblemError, ProblemResponse, problem_body
 from deployments.sandbox.amocrm.gate import Gate
 from deployments.sandbox.amocrm.sandbox import Sandbox
@@ -28,7 +28,9 @@ def build_app(sandbox: Sandbox) -> ASGIApp:
     app = FastAPI(title="amoCRM stand-in", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.sandbox = sandbox
     app.include_router(api.build_router())
+    app.include_router(oauth.router)
     app.include_router(admin.router)
+    app.include_router(oauth.admin_router)
     app.include_router(board.router)
     app.add_exception_handler(ApiProblemError, _problem)
     app.add_exception_handler(HTTPException, _http_problem)

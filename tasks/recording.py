@@ -1,0 +1,73 @@
+"""What the ledger keeps of a run, also when Prefect forgets it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from prefect.runtime import deployment
+from prefect.states import Completed
+
+from tasks.breaker import trip
+from tasks.errors import IdentAmocrmError, LeaseHeldError
+from tasks.events import emit
+from tasks.lease import is_dead
+from tasks.ledger.administration import RunRecord
+from tasks.ledger.store import Ledger
+from tasks.workspace import workspace
+
+__all__ = ["not_its_turn", "recorded", "timed"]
+
+#: Errors by which the gate refuses a run: a person has to do something first.
+REFUSALS = frozenset({"refused", "not_configured", "rebaseline_due"})
+LEASE_HELD = LeaseHeldError.default_code
+
+
+@contextmanager
+def timed(run_id: str, step: str) -> Iterator[None]:
+    """Measure a step."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        workspace(run_id).seconds[step] = time.monotonic() - started
+
+
+@contextmanager
+def recorded(
+    run_id: str, clinic: str, mode: str, ledger: Ledger, *, job: Literal["sync", "reconcile"], dry_run: bool
+) -> Iterator[None]:
+    """Record a run's start and, where it fails, its cause."""
+    record = ledger.connection(clinic)
+    before = ledger.last_run(record.clinic_uid)
+    if not dry_run:
+        ledger.start_run(run_id, record.clinic_uid, mode, by=job)
+    try:
+        yield
+    except IdentAmocrmError as error:
+        trip(ledger, error)
+        if not dry_run:
+            ledger.finish_run(run_id, "failed", {"code": error.code})
+            # Another run does the work: nothing is wrong with the clinic. And a database that is down for an
+            # hour fails a hundred ticks, but is one event.
+            if error.code != LEASE_HELD and not _failed_so(before, error.code):
+                event = "transfer.refused" if error.code in REFUSALS else f"{job}.failed"
+                emit(event, record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
+        raise
+
+
+def _failed_so(run: RunRecord | None, code: str) -> bool:
+    return run is not None and run.state == "failed" and run.counts.get("code") == code
+
+
+def not_its_turn(ledger: Ledger, clinic: str) -> Any | None:
+    """Return the end of a scheduled run whose clinic another run has; ``None`` when the way is free.
+
+    A reconciliation lasts minutes and a tick comes every 30 seconds: such a tick is no failure. A run that a
+    person started says so instead, with the remedy.
+    """
+    if deployment.id is None or not ledger.lease_is_held(ledger.connection(clinic).clinic_uid, is_dead):
+        return None
+    return Completed(name="Skipped", message="Клинику сейчас ведёт другой запуск (например, сверка).")
