@@ -149,7 +149,8 @@ def _has_other_time(load: Load, card: Card, remote: RemoteLead) -> bool:
 
     A deal that was found again has no known time: then what it holds is compared.
     """
-    if any(row.row_hash != 0 and row.hashes.get("start_at", 0) != 0 for row in card.sent):
+    now = card.hashes.get("start_at", 0)
+    if any(row.row_hash != 0 and row.hashes.get("start_at", 0) not in {0, now} for row in card.sent):
         return True
     if card.known is None or (card.known.hashes and not card.known.hashes.get("start_at", 0)):
         return False  # only the time is unknown: a person typed another one into the deal
