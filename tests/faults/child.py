@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,7 +27,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from tasks import blocks, connections
+from tasks import blocks, connections, events
 from tasks import plan as planning
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.pacing import Pacer
@@ -65,6 +66,7 @@ class Job:
         crash: Where the process dies.
         mutation: A deliberate defect, see ``tests.faults.mutations``.
         settings: Further settings of the installation.
+        rebaseline: Whether a person confirmed to compare the ledger with amoCRM anew.
         jump: By how much this machine's clock is wrong; the clinic's and amoCRM's are right.
         removed: Cards that people deleted, by entity and source id, for ``setting_up.decide``.
     """
@@ -79,6 +81,7 @@ class Job:
     mutation: str = ""
     validate: bool = False
     settings: dict[str, str] = field(default_factory=dict)
+    rebaseline: bool = False
     jump: float = 0.0
     removed: frozenset[tuple[str, int]] = frozenset()
 
@@ -118,10 +121,12 @@ class Told:
 
 def transfer(job: Job, told: Told) -> None:
     """The steps of ``flows.sync.sync``, without Prefect around them."""
+    from tasks.breaker import trip
     from tasks.extract import read_changes
     from tasks.gate import pass_gate
     from tasks.load import apply_plan, recover_attempts
     from tasks.plan import build_plan
+    from tasks.rebaseline import refuse_unconfirmed, settle_baseline
     from tasks.report import build_report
     from tasks.workspace import close_workspace, workspace
 
@@ -132,13 +137,17 @@ def transfer(job: Job, told: Told) -> None:
         space = pass_gate(run_id, CLINIC, job.mode, dry_run=False)
         recover_attempts(space)
         told.unknown = sum(len(keys) for keys in space.unknown.values())
+        space.rebaseline = job.rebaseline
+        settle_baseline(space)
         read_changes(space)
         _checked(job)(space)
         build_plan(space)
         told.planned = len(space.plan)
+        refuse_unconfirmed(space)
         apply_plan(space)
         ledger.finish_run(run_id, "completed", build_report(space).as_dict())
     except IdentAmocrmError as error:
+        trip(ledger, error)
         ledger.finish_run(run_id, "failed", {"code": error.code})
         raise
     finally:
@@ -251,11 +260,8 @@ def _surround(job: Job, clock: Clock) -> None:
     right = Clock(job.ahead)  # IDENT stamps and tells the time by its own clock
     source = IdentConnection(driver="sqlite", database=str(job.database), timezone=TIMEZONE)
 
-    def client(base_url: str, token: SecretStr, settings: Settings) -> AmoClient:
-        pacer = Pacer(settings.requests_per_second, clock=clock.time, sleep=clock.sleep)
-        return AmoClient(
-            base_url, token, settings=settings, pacer=pacer, sleep=clock.sleep, clock=clock.monotonic
-        )
+    def pacer(settings: Settings, _integration: str) -> Pacer:
+        return Pacer(settings.requests_per_second, clock=clock.time, sleep=clock.sleep)
 
     class Virtual(datetime):
         @classmethod
@@ -264,6 +270,9 @@ def _surround(job: Job, clock: Clock) -> None:
 
     account = blocks.AmoCrmAccount(base_url=job.url, token=SecretStr(TOKEN))
     replaced: dict[tuple[Any, str], Any] = {
+        (events, "emit_event"): lambda **_event: "sent",
+        (blocks, "save_account"): lambda _account: None,
+        (blocks, "save_database"): lambda _name, _connection: None,
         (blocks, "load_account"): lambda: account,
         (blocks, "load_database"): lambda _clinic: source,
         (time, "time"): clock.time,
@@ -271,7 +280,8 @@ def _surround(job: Job, clock: Clock) -> None:
         (time, "sleep"): clock.sleep,
         (Database, "now"): lambda _database, _connection: clock.time(),
         (planning, "datetime"): Virtual,
-        (connections, "_client"): client,
+        (connections, "_pacer"): pacer,
+        (connections, "AmoClient"): partial(AmoClient, sleep=clock.sleep, clock=clock.monotonic),
         (connections, "build_engine"): lambda link: build_engine(link, clock=lambda: right.local(TIMEZONE)),
     }
     for (holder, name), value in replaced.items():

@@ -176,12 +176,9 @@ class Clinic:
         row = self.store.rows("Receptions")[-2]
         return self._reception(row, ID_Patients=self._any_person(sound=True)["ID"])
 
-    def city_of_latest(self, city: str | None) -> str | None:
-        """Change a patient's city; returns the one before."""
-        row = self._latest("Persons")
-        self._person(row, City=city)
-        before: str | None = row["City"]
-        return before
+    def city(self, person: Row, city: str | None) -> None:
+        """Change a patient's city."""
+        self._person(person, City=city)
 
     def nothing_but_a_stamp(self) -> str:
         return self._person(self._any_person())

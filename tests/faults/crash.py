@@ -1,7 +1,7 @@
 """Crash points: every commit of the ledger and every request to amoCRM, before and after.
 
 Production code has no hook. In a child process two methods are wrapped: ``Database.write``, through which
-the ledger commits everything, and ``AmoClient._exchange``, through which every request leaves.
+the ledger commits everything, and ``Requester._exchange``, through which every request leaves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tasks.amocrm.answers import Answer
-from tasks.amocrm.client import AmoClient
+from tasks.amocrm.requester import Call, Requester
 from tasks.ledger.database import Database
 
 __all__ = ["OPENING", "Crash", "Point", "Points", "commit_points"]
@@ -78,7 +78,7 @@ class Points:
 
     def install(self) -> None:
         """Wrap commits and requests of this process."""
-        write, exchange, points = Database.write, AmoClient._exchange, self
+        write, exchange, points = Database.write, Requester._exchange, self
 
         @contextmanager
         def watched(database: Database) -> Iterator[sa.Connection]:
@@ -89,15 +89,15 @@ class Points:
                 points.reach(name, "before")
             points.reach(name, "after")
 
-        def sent(client: AmoClient, verb: str, path: str, params: Any, body: object) -> Answer:
-            name = f"request {verb} {re.sub(r'[0-9]+', 'N', path)}"
+        def sent(requester: Requester, call: Call, **more: Any) -> tuple[Answer, bool]:
+            name = f"request {call.verb} {re.sub(r'[0-9]+', 'N', call.label)}"
             points.reach(name, "before")
-            answer = exchange(client, verb, path, params, body)
+            answer = exchange(requester, call, **more)
             points.reach(name, "after")
             return answer
 
         setattr(Database, "write", watched)  # noqa: B010
-        setattr(AmoClient, "_exchange", sent)  # noqa: B010
+        setattr(Requester, "_exchange", sent)  # noqa: B010
 
 
 def _caller() -> str:

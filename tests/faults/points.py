@@ -40,12 +40,14 @@ class Stretch:
         work: What the step runs; see ``tests.faults.child.Job.work``.
             mode: Whether it reads everything.
         settings: Settings of the installation.
+        rebaseline: Whether a person has to confirm the next run.
     """
 
     before: Callable[[World], object]
     work: str = "tests.faults.child:transfer"
     mode: str = "incremental"
     settings: dict[str, str] = field(default_factory=dict)
+    rebaseline: bool = False
 
 
 def _edits(world: World, names: Sequence[str]) -> None:
@@ -89,9 +91,11 @@ def _kept_back(world: World) -> None:
 def _taken_back(world: World) -> None:
     """What waits since amoCRM was unpaid needs nothing any more."""
     world.run()
-    before = world.clinic.city_of_latest("Суздаль")
-    world.run(faults=[Fault(mode="status", status=402, method="PATCH")])
-    world.clinic.city_of_latest(before)
+    person = world.clinic.store.rows("Persons")[-1]
+    world.clinic.city(person, "Суздаль")
+    world.edit("new_patient")
+    world.run(faults=[Fault(mode="status", status=402, method="POST")])
+    world.clinic.city(person, person["City"])
 
 
 def _gone(world: World) -> None:
@@ -112,6 +116,7 @@ STRETCHES: dict[str, Stretch] = {
     "slow first load": Stretch(lambda _world: None, settings=SLOW),
     "deleted in IDENT": Stretch(_gone, mode="full"),
     "setting up": Stretch(lambda world: world.forget(), work="tests.faults.setting_up:set_up"),
+    "restoring": Stretch(_changes, work="tests.faults.setting_up:restore", rebaseline=True),
     "operator": Stretch(_kept_back, work="tests.faults.setting_up:operate"),
 }
 
@@ -158,6 +163,8 @@ class Points:
                 world.problems.append(f"{name}: never came to {point}")
             if stretch.work != Stretch.work:
                 world.run(work=stretch.work)
+            if stretch.rebaseline:
+                world.run(rebaseline=True)
             return world, world.settle()
 
     def all(self) -> Iterator[tuple[str, Point]]:

@@ -44,15 +44,17 @@ def test_a_contact_found_again_takes_the_name_and_phone_of_an_edit_meanwhile(wor
 def test_an_update_that_arrived_unacknowledged_is_undone_when_ident_goes_back(world: World) -> None:
     """A, B sent and lost, A again: the snapshot says A all the time, amoCRM says B."""
     world.run()
-    before = world.clinic.city_of_latest("Суздаль")
+    person = world.clinic.store.rows("Persons")[-1]
+    world.clinic.city(person, "Суздаль")
     world.run(crash=Crash(Point("request PATCH contacts", "after")))
-    world.clinic.city_of_latest(before)
+    world.clinic.city(person, person["City"])
     assert world.settle() == Verdict()
 
 
 def test_an_unavailable_amocrm_that_did_take_the_update_is_no_different(world: World) -> None:
     world.run()
-    before = world.clinic.city_of_latest("Суздаль")
+    person = world.clinic.store.rows("Persons")[-1]
+    world.clinic.city(person, "Суздаль")
     world.run(faults=[Fault(mode="status", status=500, when="after", method="PATCH", count=99)])
-    world.clinic.city_of_latest(before)
+    world.clinic.city(person, person["City"])
     assert world.settle() == Verdict()

@@ -37,7 +37,7 @@ def plan_is_lost(world: World) -> Verdict:
 
 def update_is_lost(world: World) -> Verdict:
     world.run()
-    world.clinic.city_of_latest("Суздаль")
+    world.clinic.city(world.clinic.store.rows("Persons")[-1], "Суздаль")
     world.run(crash=Crash(Point("request PATCH contacts", "before")))
     return world.settle()
 

@@ -161,6 +161,7 @@ class World:
         work: str = Job.work,
         settings: Mapping[str, str] | None = None,
         jump: float = 0.0,
+        rebaseline: bool = False,
         tolerate: bool = False,
     ) -> Told:
         """Run the transfer once, under faults at the given rate, killed where the crash says.
@@ -173,6 +174,7 @@ class World:
             faults: Faults that the next matching requests meet in any case.
             work: What runs instead of the transfer.
             settings: Settings of the installation.
+            rebaseline: Whether a person confirmed that the ledger is compared with amoCRM anew.
             jump: By how much the machine's clock is wrong.
             tolerate: Whether any error is a fair end.
         """
@@ -181,7 +183,9 @@ class World:
         dealer.pending.extend(faults)
         self.crm.sandbox.faults = dealer
         chosen = {"IDENT_AMOCRM_READ_TIMEOUT": str(PATIENCE), **(settings or {})}
-        told = start(self.job(mode=mode, crash=crash, settings=chosen, work=work, jump=jump))
+        told = start(
+            self.job(mode=mode, crash=crash, settings=chosen, work=work, jump=jump, rebaseline=rebaseline)
+        )
         self.crm.sandbox.faults = Faults()
         self.faults += dealer.dealt
         self.crashes += told.code == "killed"
