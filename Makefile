@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo bench test lint odbc constraints clean
+.PHONY: venv demo bench faults test lint odbc constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -20,6 +20,9 @@ demo: $(STAMP)  ## Install, start the sandbox and run the main job on it
 
 bench: $(STAMP)  ## Measure the first load against amoCRM's pace, about five minutes
 	$(BIN)/python -m deployments.sandbox.bench
+
+faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
+	$(BIN)/python -m tests.faults.storm $(FAULTS)
 
 odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 	@if ldconfig -p 2>/dev/null | grep -q libodbc.so.2 && ls /usr/lib/*/odbc/libtdsodbc.so >/dev/null 2>&1; then \

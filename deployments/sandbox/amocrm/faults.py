@@ -6,7 +6,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Mode = Literal["drop_before", "drop_after", "status", "html", "truncate", "slow"]
+Mode = Literal[
+    "drop_before",
+    "drop_after",
+    "status",
+    "html",
+    "truncate",
+    "slow",
+    "hang",
+    "reorder",
+    "no_request_id",
+    "stale_index",
+    "ignored_filter",
+]
 
 
 class Fault(BaseModel):
@@ -14,7 +26,10 @@ class Fault(BaseModel):
 
     `drop_before` closes the connection with nothing done; `drop_after` does the work first and then closes,
     or answers `status` when one is given. `status` and `html` answer instead of the API, doing the work
-    first if `when` is "after". `truncate` cuts the answer in half. `slow` only waits `seconds`.
+    first if `when` is "after". `truncate` cuts the answer in half. `slow` only waits `seconds`; `hang` is
+    silent until the client gives up, at most that long, the work done if `when` is "after". `reorder` turns
+    the rows of an answer round, `no_request_id` takes their request ids away. `stale_index` lets a search
+    find nothing, `ignored_filter` answers as if no filter had been asked for.
     """
 
     model_config = ConfigDict(extra="forbid")

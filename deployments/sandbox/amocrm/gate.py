@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import Iterable
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +22,8 @@ from deployments.sandbox.amocrm.sandbox import Sandbox
 OAUTH_PREFIX = "/oauth2/"
 _HTML = b"text/html"
 _PROBLEM = b"application/problem+json"
+_SPOILS_THE_BODY = frozenset({"truncate", "reorder", "no_request_id"})
+_NEVER_WRITTEN = "\N{SNOWMAN}"
 
 
 class Gate:
@@ -62,10 +66,15 @@ class Gate:
         if fault is None or fault.mode == "slow":
             await self._app(scope, receive, reply.forward)
             return
-        if fault.mode in {"drop_after", "truncate"} or fault.when == "after":
+        if fault.mode in {"stale_index", "ignored_filter"}:
+            await self._app(_misheard(scope, fault), receive, reply.forward)
+            return
+        if fault.mode in {"drop_after", *_SPOILS_THE_BODY} or fault.when == "after":
             await self._app(scope, receive, reply.hold)
         else:
             await _drain(receive)
+        if fault.mode == "hang":
+            await _outlast(receive, fault.seconds)
         await _spoil(fault, reply)
 
     def _authorised(self, scope: Scope) -> bool:
@@ -75,6 +84,16 @@ class Gate:
         if self._sandbox.oauth.accepts(sent):
             return True
         return bool(sent == self._sandbox.token and not token_expired(sent))
+
+
+def _misheard(scope: Scope, fault: Fault) -> Scope:
+    """Return the request as a lagging index or a plan without filters understands it."""
+    pairs = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
+    if fault.mode == "stale_index":
+        heard = [(key, _NEVER_WRITTEN if key == "query" else value) for key, value in pairs]
+    else:
+        heard = [(key, value) for key, value in pairs if not key.startswith("filter[")]
+    return {**scope, "query_string": urlencode(heard).encode()}
 
 
 def _problem(status: int, detail: str) -> tuple[int, bytes, bytes]:
@@ -88,6 +107,8 @@ async def _spoil(fault: Fault, reply: _Reply) -> None:
         await reply.answer(fault.status or 502, _HTML, html_page(fault.status or 502))
     elif fault.mode == "truncate":
         await reply.answer_half()
+    elif fault.mode in {"reorder", "no_request_id"}:
+        await reply.answer_shuffled(keep_request_ids=fault.mode == "reorder")
     elif fault.mode == "drop_after" and fault.status:
         await reply.answer(fault.status, _HTML, html_page(fault.status))
     else:
@@ -100,6 +121,14 @@ async def _drain(receive: Receive) -> None:
     while more:
         message = await receive()
         more = message["type"] == "http.request" and message.get("more_body", False)
+
+
+async def _outlast(receive: Receive, seconds: float) -> None:
+    """Stay silent until the client gives up, or for some seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 class _Reply:
@@ -136,6 +165,18 @@ class _Reply:
         body = b"".join(message.get("body", b"") for message in self._held[1:])
         media_type = dict(start["headers"]).get(b"content-type", b"application/hal+json")
         await self.answer(start["status"], media_type, body[: len(body) // 2])
+
+    async def answer_shuffled(self, *, keep_request_ids: bool) -> None:
+        """Send the held answer with its rows in another order, or without what they were sent with."""
+        start, raw = self._held[0], b"".join(message.get("body", b"") for message in self._held[1:])
+        body = json.loads(raw) if raw else {}
+        embedded = body.get("_embedded") or {}
+        for rows in (one for one in embedded.values() if isinstance(one, list)):
+            rows.reverse()
+            for row in rows if not keep_request_ids else ():
+                row.pop("request_id", None)
+        media_type = dict(start["headers"]).get(b"content-type", b"application/hal+json")
+        await self.answer(start["status"], media_type, json.dumps(body).encode() if raw else b"")
 
     async def drop(self) -> None:
         """Close the connection with no answer at all."""

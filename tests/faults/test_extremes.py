@@ -1,0 +1,14 @@
+"""Two writers, a sleeper, no disk, a wrong clock, SIGTERM."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.extremes import EXTREMES
+from tests.faults.judge import Verdict
+from tests.faults.world import World
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_an_extreme_leaves_nothing_doubled_or_lost(name: str, world: World) -> None:
+    assert EXTREMES[name](world) == Verdict()
