@@ -24,7 +24,7 @@ from tasks.authorisation import account_of, lock_file, token_source
 from tasks.blocks import AmoCrmAccount
 from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.events import emit
-from tasks.fingerprints import check_highest, check_same, same_database
+from tasks.fingerprints import check_columns, check_highest, check_same, columns_of, same_database
 from tasks.ident.connection import IdentConnection, build_engine, check_server, database_errors
 from tasks.ident.fingerprint import Fingerprint, may_write, read_fingerprint
 from tasks.ident.introspect import introspect, missing_required
@@ -113,6 +113,7 @@ def connect_database(
             "The login may write to the database. Ask IDENT's support for a read-only one (readonly_user)."
         )
     record = _record(name, connection, fingerprint, ledger, same_clinic=same_clinic)
+    record = replace(record, fingerprint={**record.fingerprint, "columns": columns_of(catalogue)})
     for known in ledger.connections():
         if known.clinic_uid == record.clinic_uid and not same_clinic:
             check_highest(known, reader, ledger)
@@ -300,6 +301,11 @@ def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConn
         missing_required(catalogue)
         fingerprint = asdict(read_fingerprint(engine))
     check_same(record.name, record.fingerprint, fingerprint)
+    check_columns(record, catalogue)
     return connection, IdentReader(
-        engine, connection, catalogue=catalogue, page_size=settings.database_page_size
+        engine,
+        connection,
+        catalogue=catalogue,
+        no_show_reasons=settings.no_show_reasons,
+        page_size=settings.database_page_size,
     )

@@ -29,6 +29,7 @@ __all__ = [
     "GuardError",
     "IdentAmocrmError",
     "LeaseHeldError",
+    "LedgerUnavailableError",
     "MappingError",
     "NotConnectedError",
     "PaymentRequiredError",
@@ -134,6 +135,12 @@ class LeaseHeldError(TransientError):
     """Another process is transferring this clinic now."""
 
     default_code = "lease_held"
+
+
+class LedgerUnavailableError(TransientError):
+    """Our own state cannot be read or written: a full disk, a read-only file, a lost database."""
+
+    default_code = "ledger_unavailable"
 
 
 class StopRunError(IdentAmocrmError):

@@ -13,6 +13,7 @@ from tasks.errors import GuardError
 from tasks.frames import Entity, empty_frame
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window
+from tasks.planning.chains import collapse, links
 from tasks.planning.holding import FOR_A_PERSON
 from tasks.records import Kind
 from tasks.workspace import Workspace, workspace
@@ -44,8 +45,11 @@ def read_changes(space: Workspace) -> None:
             window = Window(space.launch.start, space.launch.end)
             appointment_ids |= space.reader.appointments_of(patient_ids - known, window)
         space.appointments = _concat(Entity.APPOINTMENT, space.reader.appointments(appointment_ids))
+        space.parents = links(space.appointments)
         owners = space.appointments["patient_id"].dropna().astype("int64")
         patient_ids |= {int(key) for key in owners} - known
+        if not space.full:
+            patient_ids |= _former_owners(space)
         wanted = None if space.full and len(patient_ids) > space.settings.database_page_size else patient_ids
         space.patients = _concat(Entity.PATIENT, space.reader.patients(wanted))
         if space.full:
@@ -97,6 +101,25 @@ def _with_due(space: Workspace, changes: Changes) -> tuple[set[int], set[int]]:
     if due - appointments:
         appointments |= space.reader.chain(due)
     return patients, appointments
+
+
+def _former_owners(space: Workspace) -> set[int]:
+    """Return patients whose appointment went to somebody else: IDENT forgot them, the ledger has not.
+
+    Their visits and their debt changed with it.
+    """
+    deals = collapse(space.appointments, space.parents)
+    links_of = space.ledger.applied_rows(space.uid, Kind.LINK, [int(root) for root in deals["root_id"]])
+    if not links_of:
+        return set()
+    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
+    patients = dict(zip(index.amo_ids.tolist(), index.source_ids.tolist(), strict=True))
+    former = {
+        patients.get(links_of[int(root)].amo_id)
+        for root, owner in zip(deals["root_id"], deals["patient_id"], strict=True)
+        if int(root) in links_of and patients.get(links_of[int(root)].amo_id) != owner
+    }
+    return {key for key in former if key is not None}
 
 
 def _gone(space: Workspace) -> dict[Kind, frozenset[int]]:

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, SchemaError
 from tasks.extract import MARK
+from tasks.ident.introspect import Catalogue
 from tasks.ident.reader import IdentReader
+from tasks.ident.schema import TABLES
 from tasks.ledger.store import ConnectionRecord, Ledger
 
-__all__ = ["check_highest", "check_same", "remember_highest", "same_database"]
+__all__ = ["check_columns", "check_highest", "check_same", "columns_of", "remember_highest", "same_database"]
 
 #: So many of the newest rows may be deleted by hand before a database without row versions counts as put
 #: back to an earlier day.
 DELETED_BY_HAND: Final = 10
+#: Lost columns named in a message.
+SHOWN: Final = 5
 PARTS: Final = {
     "server": "on another server",
     "database": "of another name",
@@ -51,6 +55,38 @@ def check_same(name: str, known: Mapping[str, object], new: Mapping[str, object]
                 f"ident-amocrm connect-database {name} … --same-clinic. Otherwise choose another name."
             ),
             code="database_swapped",
+        )
+
+
+def columns_of(catalogue: Catalogue) -> list[str]:
+    """Return the columns that are read and are there."""
+    return sorted(
+        f"{table}.{column.name}"
+        for table, described in TABLES.items()
+        for column in described.columns
+        if catalogue.has(table, column.name)
+    )
+
+
+def check_columns(record: ConnectionRecord, catalogue: Catalogue) -> None:
+    """Refuse a database in which columns are missing that were there when it was connected.
+
+    A login that lost a right sees the table no more. Its data would look emptied, and emptied fields are
+    cleared in amoCRM.
+
+    Raises:
+        SchemaError: With the columns.
+    """
+    lost = sorted(set(record.fingerprint.get("columns", ())) - set(columns_of(catalogue)))
+    if lost:
+        named = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
+        raise SchemaError(
+            problem=f"The database of {record.name!r} shows no more {named}. Nothing was sent.",
+            remedy=(
+                "Ask IDENT's support to give the login its right to read them back; if IDENT really dropped "
+                f"them, connect again: ident-amocrm connect-database {record.name} …"
+            ),
+            code="schema_shrunk",
         )
 
 

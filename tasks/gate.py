@@ -94,6 +94,8 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
         client = open_destination(ledger, settings)
         opened.append(client.close)
         found = _account(client, ledger, int(str(known["account_id"])))
+        guard = Guard(lease, ledger, record)
+        client.guard_writes(guard)
         launch = _launch(ledger, record.clinic_uid, reader.now().date, keep=not dry_run)
     except BaseException:
         _close(opened)
@@ -110,7 +112,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             hasher=FieldHasher(settings.installation_key(), record.clinic_uid),
             mode=mode,
             dry_run=dry_run,
-            guard=Guard(lease, ledger, record),
+            guard=guard,
             release=lambda: _close(opened),
             launch=launch,
             account=found.account,

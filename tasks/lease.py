@@ -31,19 +31,25 @@ class LeaseKeeper:
         owner = f"{this_machine()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.token = ledger.acquire_lease(clinic_uid, owner, seconds, grace=grace, is_dead=is_dead)
         self._ledger, self._uid, self._seconds = ledger, clinic_uid, seconds
-        self._renewed = time.monotonic()
+        self._renewed = _clocks()
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
         """Renew the lease when a quarter of it is over; raise when it was lost."""
         with self._lock:
-            if time.monotonic() - self._renewed > self._seconds / 4:
+            passed = max(now - then for now, then in zip(_clocks(), self._renewed, strict=True))
+            if passed > self._seconds / 4:
                 self._ledger.renew_lease(self._uid, self.token, self._seconds)
-                self._renewed = time.monotonic()
+                self._renewed = _clocks()
 
     def release(self) -> None:
         """Give the lease back."""
         self._ledger.release_lease(self._uid, self.token)
+
+
+def _clocks() -> tuple[float, float]:
+    """Return a clock that nobody sets back and one that goes on while the machine sleeps."""
+    return time.monotonic(), time.time()
 
 
 def this_machine() -> str:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.adoption import mark
 from tasks.destination import AmoDestination, MappedCards
 from tasks.loading.engine import load_plan
 from tasks.loading.ports import Card, Load
 from tasks.loading.recovery import recover
-from tasks.plan import mark
 from tasks.planning.diff import GONE_HASH
 from tasks.records import Action, AppliedRow, Kind, PlanRow
 from tasks.workspace import Workspace, workspace

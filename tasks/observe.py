@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+from tasks.adoption import LETTERS, mark
 from tasks.amocrm import contacts, leads
 from tasks.destination import AmoDestination, MappedCards
 from tasks.loading.ports import Place, Remote
 from tasks.mapping import cards
 from tasks.mapping.model import FieldRule, Policy
-from tasks.plan import LETTERS, mark
 from tasks.planning.diff import GONE_HASH
 from tasks.planning.identity import parse_external_id
 from tasks.reconciling.judge import Judgement, Sight, StageView, judge

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.amocrm import contacts, leads
+from tasks.adoption import adopt, park
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
 from tasks.frames import Entity
 from tasks.mapping.model import Policy
@@ -18,20 +18,14 @@ from tasks.planning.chains import collapse
 from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.holding import (
     MANY_PAST_MOVES,
-    SEVERAL_CANDIDATES,
     moves_of_the_past,
 )
-from tasks.planning.identity import ContactIndex, Match, external_id, open_deal_of
 from tasks.rebaseline import adopt_marked, drop_settled_links
-from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject, RemoteLead
+from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject
 from tasks.workspace import CardTable, Workspace, workspace
 
-__all__ = ["LETTERS", "PATIENT_BACK", "STEERING", "build_cards", "build_plan", "mark", "plan"]
+__all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan"]
 
-LETTERS = {Kind.CONTACT: "P", Kind.LEAD: "A", Kind.LINK: "A", Kind.NOTE: "A"}
-#: Above so many new patients all contacts are read once, in pages: fewer requests than a search for each.
-SEARCH_LIMIT = 20
-RECENT_SECONDS = 15 * 60
 #: Reason of an appointment whose patient is kept back.
 PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
@@ -39,17 +33,12 @@ STEERING = frozenset({"patient_id", "stage"})
 PAST_MOVES = "past_moves"
 
 
-def mark(space: Workspace, kind: Kind, source_id: int) -> str:
-    """Return the external id of an entity of this clinic."""
-    return external_id(space.uid, LETTERS[kind], source_id)
-
-
 def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
     adopt_marked(space)
     build_cards(space)
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
-    rows = _adopt(space, rows)
+    rows = adopt(space, rows)
     rows = _keep_back(space, rows)
     rows = _hold_past_moves(space, rows)
     rows += _vanished(space)
@@ -72,7 +61,7 @@ def build_cards(space: Workspace) -> None:
 
 
 def _deal_cards(space: Workspace) -> None:
-    deals = collapse(space.appointments)
+    deals = collapse(space.appointments, space.parents)
     deals = deals[deals["patient_id"].notna()].reset_index(drop=True)
     frozen = space.ledger.applied_primaries(space.uid, [int(root) for root in deals["root_id"]])
     deals["is_primary"] = [
@@ -116,147 +105,6 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
 
 
-def _adopt(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Turn creates into adoptions where the entity already stands in amoCRM."""
-    new = [row.source_id for row in rows if row.kind is Kind.CONTACT and row.action is Action.CREATE]
-    matches = _match_contacts(space, new) if new else {}
-    table = space.cards[Kind.CONTACT]
-    adopted: list[PlanRow] = []
-    for row in rows:
-        match = matches.get(row.source_id) if row.kind is Kind.CONTACT else None
-        if row.action is not Action.CREATE or match is None:
-            adopted.append(row)
-            continue
-        _tell_twins(space, "contacts", row.source_id, match)
-        if match.amo_id is not None:
-            data = tuple(name for name in table.hashes.columns)
-            adopted.append(PlanRow(Kind.CONTACT, row.source_id, Action.UPDATE, data, match.amo_id))
-        elif match.candidates:
-            row_hash = table.row_hash(row.source_id)
-            _park(space, Kind.CONTACT, row.source_id, SEVERAL_CANDIDATES, "phone", row_hash)
-        else:
-            adopted.append(row)
-    return _adopt_deals(space, adopted)
-
-
-def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
-    """Look the new patients up: all contacts at once when many are new, one search each when few are."""
-    phone_fields = frozenset(field.id for field in space.contact_fields if field.code == "PHONE")
-    index = ContactIndex(space.settled_mapping().contact_external_field, phone_fields)
-    table = space.cards[Kind.CONTACT]
-    if len(new) > SEARCH_LIMIT:
-        known = space.all_contacts
-        index.add(contacts.iterate_contacts(space.client) if known is None else known)
-    else:
-        for key in new:
-            texts = table.texts(key)
-            for datum in ("phone_mobile", "phone_other"):
-                if number := texts.get(datum):
-                    index.add(contacts.search_contacts(space.client, number[-10:]))
-        since = int(datetime.now(tz=UTC).timestamp()) - RECENT_SECONDS
-        index.add(contacts.recently_updated_contacts(space.client, since))
-    account_id = space.settled_account().id
-    matches: dict[int, Match] = {}
-    for key in sorted(new):
-        match = index.find(mark(space, Kind.CONTACT, key), table.texts(key))
-        amo_id = match.amo_id
-        if amo_id is not None:
-            owner = space.ledger.owner_of(account_id, Kind.CONTACT, amo_id)
-            if owner is not None and owner != (space.uid, key):
-                match = Match()  # another patient's already: this one is somebody else
-            else:
-                index.taken(amo_id)
-        matches[key] = match
-    return matches
-
-
-def _park(space: Workspace, kind: Kind, source_id: int, reason: str, field: str, row_hash: int) -> None:
-    if not space.dry_run:
-        space.ledger.add_rejects(space.uid, [Reject(kind.value, source_id, reason, field, row_hash)])
-    space.invalid += 1
-    space.fresh_rejects += 1
-
-
-def _adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Adopt a manager's open deal for a planned, future appointment, soonest first, one deal once."""
-    amo_ids = _contact_ids(space, rows)
-    new = [
-        row
-        for row in rows
-        if row.kind is Kind.LEAD
-        and row.action is Action.CREATE
-        and space.owners.get(row.source_id) in amo_ids
-    ]
-    if not new:
-        return rows
-    wanted = {amo_ids[owner] for row in new if (owner := space.owners[row.source_id]) is not None}
-    deals = leads.leads_of_contacts(space.client, wanted)
-    chosen: dict[int, int] = {}
-    used: set[int] = set()
-    for row in sorted(new, key=lambda row: space.starts[row.source_id]):
-        owner = space.owners[row.source_id]
-        known = deals.get(amo_ids[owner], ()) if owner is not None else ()
-        match = _match_deal(space, row.source_id, [deal for deal in known if deal.id not in used])
-        if match.amo_id is not None:
-            chosen[row.source_id] = match.amo_id
-            used.add(match.amo_id)
-        elif match.candidates:
-            space.warnings.append(
-                f"Appointment {row.source_id}: its patient has several open deals "
-                f"({_listed(match.candidates)}); a new one is created beside them."
-            )
-        _tell_twins(space, "deals", row.source_id, match)
-    data = tuple(space.cards[Kind.LEAD].hashes.columns)
-    return [
-        PlanRow(Kind.LEAD, row.source_id, Action.MOVE, data, chosen[row.source_id])
-        if row.kind is Kind.LEAD and row.source_id in chosen
-        else row
-        for row in rows
-    ]
-
-
-def _listed(ids: Iterable[int]) -> str:
-    return ", ".join(str(key) for key in ids)
-
-
-def _tell_twins(space: Workspace, what: str, source_id: int, match: Match) -> None:
-    if match.twins:
-        space.warnings.append(
-            f"Row {source_id} stands several times in amoCRM: {what} {_listed(match.twins)} "
-            f"beside {match.amo_id}, which is kept. Merge them in amoCRM."
-        )
-
-
-def _match_deal(space: Workspace, root: int, deals: Iterable[RemoteLead]) -> Match:
-    mapping = space.settled_mapping()
-    future = space.stage_keys[root] == "planned" and space.starts[root] > pd.Timestamp.now(tz=UTC)
-    closed = {142, 143}
-    places = {
-        pipeline.id: frozenset(
-            stage.id for stage in pipeline.stages if stage.type != 1 and stage.id not in closed
-        )
-        for pipeline in space.pipelines
-        if future and pipeline.id in {mapping.primary.pipeline_id, mapping.repeat.pipeline_id}
-    }
-    account_id = space.settled_account().id
-    match = open_deal_of(
-        deals, mark=mark(space, Kind.LEAD, root), external_field=mapping.lead_external_field, places=places
-    )
-    if match.amo_id is not None and space.ledger.owner_of(account_id, Kind.LEAD, match.amo_id):
-        return Match()
-    return match
-
-
-def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]:
-    """Return amoCRM's contact by patient, for contacts that stood there before this run."""
-    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
-    known: dict[int | None, int] = {
-        int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
-    }
-    known |= {row.source_id: row.amo_id for row in rows if row.kind is Kind.CONTACT and row.amo_id}
-    return known
-
-
 def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     """Hold the moves of deals long over when they are many: managers' boards would be stormed.
 
@@ -287,7 +135,7 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
         return rows
     held = {row.source_id for row in moves}
     for key in sorted(held):
-        _park(space, Kind.LEAD, key, MANY_PAST_MOVES, "stage", table.row_hash(key))
+        park(space, Kind.LEAD, key, MANY_PAST_MOVES, "stage", table.row_hash(key))
     space.warnings.append(
         f"{len(held)} deals of appointments long over wait for your word: "
         f"ident-amocrm rejects retry {space.clinic.name} --entity lead --reason {MANY_PAST_MOVES}"
@@ -327,18 +175,21 @@ def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     planned = {row.source_id for row in rows if row.kind is Kind.LEAD}
     waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset()) - planned
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, waiting)
+    expected = _coming(space, rows)
     return [
         PlanRow(Kind.LINK, key, Action.UPDATE, ("patient_id",))
         for key in sorted(known)
-        if key in space.cards[Kind.LEAD]
+        if key in space.cards[Kind.LEAD] and space.owners.get(key) in expected
     ]
 
 
 def _settle_waiting(space: Workspace) -> None:
     """Forget what waited and needs nothing any more, so that the next tick does not fetch it again.
 
-    What stays: rows whose fate in amoCRM is still unknown, and deals of a patient of that kind.
+    What stays: rows whose fate in amoCRM is still unknown, deals of a patient of that kind, and links to a
+    patient who is kept back.
     """
+    expected = _coming(space, space.plan)
     planned = {(row.kind, row.source_id) for row in space.plan}
     unsettled = space.unknown.get(Kind.CONTACT, frozenset())
     for kind, keys in space.ledger.open_keys(space.uid).items():
@@ -349,6 +200,7 @@ def _settle_waiting(space: Workspace) -> None:
             if (kind, key) not in planned
             and key not in unknown
             and not (kind is not Kind.CONTACT and space.owners.get(key) in unsettled)
+            and not (kind is Kind.LINK and key in space.owners and space.owners[key] not in expected)
         }
         if stale:
             space.ledger.drop_waiting(space.uid, kind, stale)

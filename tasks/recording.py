@@ -11,7 +11,7 @@ from prefect.runtime import deployment
 from prefect.states import Completed
 
 from tasks.breaker import trip
-from tasks.errors import IdentAmocrmError, LeaseHeldError
+from tasks.errors import IdentAmocrmError, LeaseHeldError, LedgerUnavailableError
 from tasks.events import emit
 from tasks.lease import is_dead
 from tasks.ledger.administration import RunRecord
@@ -47,6 +47,8 @@ def recorded(
     try:
         yield
     except IdentAmocrmError as error:
+        if isinstance(error, LedgerUnavailableError):
+            raise  # there is nowhere to record it
         trip(ledger, error)
         if not dry_run:
             ledger.finish_run(run_id, "failed", {"code": error.code})

@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     shrink_limit: float = Field(
         default=0.2, gt=0, le=1, description="Share of known rows whose absence stops a run."
     )
+    no_show_reason_ids: str = Field(
+        default="",
+        pattern=r"^\s*(\d+\s*(,\s*\d+\s*)*)?$",
+        description="Ids of cancel reasons in IDENT that mean «не пришёл», besides the built-in rule.",
+    )
     past_move_days: int = Field(
         default=7, ge=1, description="After how many days an appointment's deal counts as long over."
     )
@@ -94,6 +99,11 @@ class Settings(BaseSettings):
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger."""
         return self.state_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    @property
+    def no_show_reasons(self) -> frozenset[int]:
+        """Ids of cancel reasons that mean that the patient did not come."""
+        return frozenset(int(part) for part in self.no_show_reason_ids.split(",") if part.strip())
 
     def prepare_home(self) -> Path:
         """Create the home folder, readable by its owner only, and return it."""

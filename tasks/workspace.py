@@ -108,6 +108,7 @@ class Workspace:
     stage_keys: dict[int, str] = field(default_factory=dict)
     primaries: dict[int, bool] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
+    parents: dict[int, int] = field(default_factory=dict)  # which appointment each one replaced, as read
     starts: dict[int, pd.Timestamp] = field(default_factory=dict)
     silent: dict[Kind, list[int]] = field(default_factory=dict)
     plan: list[PlanRow] = field(default_factory=list)

@@ -85,6 +85,10 @@ class AmoClient:
         """Entities in one page of a list."""
         return self._settings.read_page_size
 
+    def guard_writes(self, guard: Callable[[], None]) -> None:
+        """Ask before each request that may write, when it is about to leave; the guard raises to stop it."""
+        self._requester.before_write = guard
+
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Json | None:
         """Read; ``None`` when there is nothing (204).
 

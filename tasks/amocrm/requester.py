@@ -72,6 +72,8 @@ class Requester:
         base_url: Scheme and host.
         requests: Requests sent so far, repetitions included.
         writes: Those of them that may write.
+        before_write: Asked just before a request that may write leaves, however long it waited for the pace;
+            raises where it may not any more.
 
     Raises:
         ConfigurationError: When the address or the certificate file is unusable.
@@ -90,6 +92,7 @@ class Requester:
         self.base_url = checked_url(base_url)
         self.requests = 0
         self.writes = 0
+        self.before_write: Callable[[], None] = _always
         self._tokens, self._settings, self._pacer = tokens, settings, pacer
         self._sleep, self._clock = sleep, clock
         self._lock = threading.Lock()
@@ -167,6 +170,8 @@ class Requester:
 
     def _once(self, call: Call, auth: Bearer) -> Answer:
         self._pacer.wait()
+        if call.verb != "GET":
+            self.before_write()
         with self._lock:
             self.requests += 1
             self.writes += call.verb != "GET"
@@ -202,6 +207,10 @@ class Requester:
             with self._lock:
                 self._sessions.append(session)
         return session
+
+
+def _always() -> None:
+    """Let every request go."""
 
 
 def _pause(tries: int, first: float) -> float:

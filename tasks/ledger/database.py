@@ -12,7 +12,7 @@ from filelock import FileLock
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, LedgerUnavailableError
 
 __all__ = ["HEAD", "Database"]
 
@@ -39,14 +39,23 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a reading transaction."""
-        with self.engine.connect() as connection, connection.begin():
+        """Open a reading transaction.
+
+        Raises:
+            LedgerUnavailableError: When the database cannot be used.
+        """
+        with _explained(self.url), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Open a writing transaction; it is committed when the block ends without an error."""
+        """Open a writing transaction; it is committed when the block ends without an error.
+
+        Raises:
+            LedgerUnavailableError: When the database cannot be used; nothing was written then.
+        """
         with (
+            _explained(self.url),
             self.engine.connect().execution_options(ledger_write=True) as connection,
             connection.begin(),
         ):
@@ -142,6 +151,23 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+@contextlib.contextmanager
+def _explained(url: sa.URL) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        # The statement and its values are left out of the text.
+        code = getattr(error.orig, "sqlite_errorname", "") or getattr(error.orig, "sqlstate", "") or "?"
+        place = url.database if url.get_backend_name() == "sqlite" else f"{url.host}/{url.database}"
+        raise LedgerUnavailableError(
+            problem=f"The ledger {place} cannot be used ({code}).",
+            remedy=(
+                "Check free space and rights of its folder, or that its server runs. Nothing is lost: what "
+                "was not recorded is looked for in amoCRM before anything is sent again."
+            ),
+        ) from None
 
 
 def _prepare_sqlite(raw: Any, _record: Any) -> None:

@@ -7,16 +7,24 @@ a chain is one deal: its key is the root, its content the latest row.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from tasks.frames import Status
 
-__all__ = ["NO_SHOW", "collapse", "held_back"]
+__all__ = ["NO_SHOW", "collapse", "held_back", "links"]
 
 NO_SHOW = "no_show"
 
 
-def collapse(appointments: pd.DataFrame) -> pd.DataFrame:
+def links(appointments: pd.DataFrame) -> dict[int, int]:
+    """Return which appointment each one replaced."""
+    pairs = zip(appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True)
+    return {int(child): int(parent) for child, parent in pairs if not pd.isna(parent)}
+
+
+def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) -> pd.DataFrame:
     """Collapse reschedule chains.
 
     Of several rows of a chain the one counts that nobody was rescheduled from; where a chain forks, one that
@@ -25,6 +33,8 @@ def collapse(appointments: pd.DataFrame) -> pd.DataFrame:
     Args:
         appointments: Canonical appointments; the chains of all rows must be complete. A row whose ancestor
             is missing keeps that ancestor's id as its root, so that deleting an old row renames no deal.
+        parents: The links of the chains as they were read, where some rows were kept back since: a chain with
+            a broken row in its middle is still one chain.
 
     Returns:
         One row per chain with the appointment's columns and
@@ -32,13 +42,7 @@ def collapse(appointments: pd.DataFrame) -> pd.DataFrame:
         * ``root_id`` (int64): the deal's key;
         * ``stage_key`` (str): the status, or ``no_show`` for a cancelled appointment nobody came to.
     """
-    parents = {
-        int(child): int(parent)
-        for child, parent in zip(
-            appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True
-        )
-        if not pd.isna(parent)
-    }
+    parents = {**links(appointments), **(parents or {})}
     roots = {int(key): _root(int(key), parents) for key in appointments["appointment_id"]}
     deals = appointments.assign(
         root_id=appointments["appointment_id"].map(roots).astype("int64"),
@@ -65,13 +69,7 @@ def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> frozenset[int]:
     """
     good_ids = {int(key) for key in good["appointment_id"]}
     held: set[int] = set()
-    parents = {
-        int(child): int(parent)
-        for child, parent in zip(
-            appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True
-        )
-        if not pd.isna(parent)
-    }
+    parents = links(appointments)
     superseded = set(parents.values())
     for child in parents.keys() - good_ids - superseded:
         key = child
@@ -81,7 +79,7 @@ def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> frozenset[int]:
     return frozenset(held & good_ids)
 
 
-def _root(key: int, parents: dict[int, int]) -> int:
+def _root(key: int, parents: Mapping[int, int]) -> int:
     """Follow a chain to its first row; a loop, which IDENT cannot make but a restored table can, ends it."""
     seen = {key}
     while key in parents and parents[key] not in seen:

@@ -235,8 +235,8 @@ def _hold_secrets(secrets: dict[str, Any], patch: pytest.MonkeyPatch) -> None:
         except KeyError:
             raise NotConnectedError(problem=clinic, remedy="", code="block_missing") from None
 
-    def save_account(base_url: str, token: SecretStr) -> None:
-        secrets["account"] = blocks.AmoCrmAccount.model_construct(base_url=base_url, token=token)
+    def save_account(account: blocks.AmoCrmAccount) -> None:
+        secrets["account"] = account
 
     patch.setattr(blocks, "save_database", secrets.__setitem__)
     patch.setattr(blocks, "load_database", load_database)
