@@ -73,6 +73,7 @@ class Template:
 def template(folder: Path, crm: StandIn, spec: ClinicSpec | None = None) -> Template:
     """Make a small clinic and connect it; nothing is transferred yet."""
     today = datetime.now(tz=ZoneInfo(TIMEZONE)).date()
+    crm.sandbox.reset()  # an account that an earlier test filled is no new clinic's
     folder.mkdir(parents=True)
     write_sqlite(stream(spec or ClinicSpec(today=today, appointments=16, patients=8)), folder / "clinic.db")
     job = Job(folder / "home", folder / "clinic.db", crm.url, work="tests.faults.setting_up:set_up")
