@@ -45,7 +45,7 @@ __all__ = ["CLINIC", "TIMEZONE", "TOKEN", "Job", "Running", "Told", "heal", "sta
 
 CLINIC, TIMEZONE, TOKEN = "clinic", "Europe/Moscow", "sandbox-token"
 #: The longest a run may take before it counts as hung.
-SECONDS = 120
+SECONDS = 900
 #: Two scans this far apart prove that an entity was never written.
 MINUTE = 61.0
 RUNS_TO_REST = 12

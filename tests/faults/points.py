@@ -14,7 +14,7 @@ from deployments.sandbox.amocrm.state import State
 from tests.faults.child import start
 from tests.faults.crash import OPENING, Crash, Point
 from tests.faults.judge import Verdict
-from tests.faults.world import Template, World
+from tests.faults.world import WHILE, Template, World
 
 __all__ = ["STRETCHES", "Points"]
 
@@ -162,6 +162,7 @@ class Points:
             if told.code != "killed":
                 world.problems.append(f"{name}: never came to {point}")
             if stretch.work != Stretch.work:
+                world.clock.sleep(WHILE)  # a restore that died holds every clinic for ten minutes
                 world.run(work=stretch.work)
             if stretch.rebaseline:
                 world.run(rebaseline=True)

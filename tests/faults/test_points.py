@@ -17,6 +17,7 @@ SLICE = [
     ("changes", Point("commit Journal.acknowledge", "before")),
     ("changes", Point("request POST leads/notes", "after")),
     ("recovery of a lost answer", Point("commit Journal.acknowledge", "before")),
+    ("restoring", Point("commit restore_backup", "after")),
     ("adoption", Point("commit Journal.begin_attempt", "after", 2)),
 ]
 

@@ -32,7 +32,7 @@ from tests.faults.judge import START, Verdict, judge, look
 from tests.faults.menu import PATIENCE, RandomFaults
 from tests.faults.people import People
 
-__all__ = ["Template", "World", "stand_in", "template"]
+__all__ = ["WHILE", "Template", "World", "stand_in", "template"]
 
 #: Longer than a lease lives and than an increment reads back.
 WHILE = 30 * 60.0
