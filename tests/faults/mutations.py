@@ -15,6 +15,7 @@ from tasks import plan as planning
 from tasks.amocrm.client import AmoClient
 from tasks.destination import AmoDestination
 from tasks.errors import AmbiguousWriteError
+from tasks.ledger import database
 from tasks.ledger.store import Ledger
 from tasks.loading import batch
 from tasks.loading.ports import Load
@@ -105,6 +106,17 @@ def disk_full() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_DISK, FULL_DISK))
 
 
+def read_only() -> None:
+    """Let the ledger be read, but not written; root may write whatever the file's mode says."""
+    prepare = database._prepare_sqlite
+
+    def prepared(raw: Any, record: Any) -> None:
+        prepare(raw, record)
+        raw.execute("PRAGMA query_only = ON")
+
+    setattr(database, "_prepare_sqlite", prepared)  # noqa: B010
+
+
 FULL_DISK = 16 * 1024
 MUTATIONS: dict[str, Callable[[], None]] = {
     "send before the attempt": send_before_the_attempt,
@@ -112,4 +124,4 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "watermark before the plan": watermark_before_the_plan,
     "snapshot without acknowledgement": snapshot_without_acknowledgement,
 }
-CONDITIONS: dict[str, Callable[[], None]] = {"disk full": disk_full}
+CONDITIONS: dict[str, Callable[[], None]] = {"disk full": disk_full, "read only": read_only}
