@@ -14,6 +14,7 @@ from tasks.frames import Entity, empty_frame
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window
 from tasks.planning.chains import collapse, links
+from tasks.planning.diff import GONE_HASH
 from tasks.planning.holding import FOR_A_PERSON
 from tasks.records import Kind
 from tasks.workspace import Workspace, workspace
@@ -123,10 +124,14 @@ def _former_owners(space: Workspace) -> set[int]:
 
 
 def _gone(space: Workspace) -> dict[Kind, frozenset[int]]:
-    """Return ledger keys that IDENT no longer has, under the shrink guard."""
+    """Return ledger keys that IDENT no longer has, under the shrink guard.
+
+    What was closed for it before is settled: counted again, it would trip the guard in time.
+    """
     missing: dict[Kind, frozenset[int]] = {}
     for kind, entity in KINDS.items():
-        known = [int(key) for key in space.ledger.applied_index(space.uid, kind).source_ids]
+        index = space.ledger.applied_index(space.uid, kind)
+        known = [int(key) for key in index.source_ids[index.row_hashes != GONE_HASH]]
         missing[kind] = frozenset(known) - space.reader.existing(entity, known)
         if kind is Kind.LEAD:
             # A deal is a chain: it lives on while the appointment that replaced the deleted one does.

@@ -1,0 +1,56 @@
+"""Where the parts meet: what one of them leaves in the ledger must not mislead another."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.planning.diff import GONE_HASH
+from tasks.records import Kind
+from tests.support.clinic_steps import UID, ClinicSteps, clinic_steps
+
+CONTACT, LEAD = Kind.CONTACT, Kind.LEAD
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClinicSteps]:
+    with clinic_steps(tmp_path, monkeypatch) as steps:
+        steps.sync("full")
+        yield steps
+
+
+def keys(clinic: ClinicSteps, kind: Kind) -> list[int]:
+    return [int(key) for key in clinic.ledger.applied_index(UID, kind).source_ids]
+
+
+def relink(clinic: ClinicSteps, deal: int, contact: int) -> None:
+    [old] = clinic.entity(LEAD, deal)["_embedded"]["contacts"]
+    clinic.call("POST", f"leads/{deal}/link", [{"to_entity_id": contact, "to_entity_type": "contacts"}])
+    clinic.call("POST", f"leads/{deal}/unlink", [{"to_entity_id": old["id"], "to_entity_type": "contacts"}])
+
+
+def rows_of(clinic: ClinicSteps, query: str) -> list[tuple[int, ...]]:
+    with sqlite3.connect(clinic.folder / "clinic.db") as database:
+        rows = database.execute(query).fetchall()
+    database.close()
+    return rows
+
+
+def owner(clinic: ClinicSteps, key: int) -> int:
+    [(patient,)] = rows_of(clinic, f"SELECT ID_Patients FROM Receptions WHERE ID = {key}")
+    return patient
+
+
+def test_what_was_closed_long_ago_does_not_count_as_missing(clinic: ClinicSteps) -> None:
+    everything = keys(clinic, LEAD)
+    few = int(len(everything) * clinic.settings.shrink_limit / 2)
+    for start in range(0, 4 * few, few):
+        for key in everything[start : start + few]:
+            clinic.ident("DELETE FROM Receptions WHERE ID = ?", key)
+        clinic.sync("full")
+        clinic.sync("full")
+    index = clinic.ledger.applied_index(UID, LEAD)
+    assert int((index.row_hashes == GONE_HASH).sum()) >= 4 * few
