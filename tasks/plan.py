@@ -116,11 +116,11 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     moves = moves_of_the_past(rows, space.starts, now - timedelta(days=settings.past_move_days), released)
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, [row.source_id for row in moves])
     table = space.cards[Kind.LEAD]
-    # A deal found again has no known stage: most likely it stands where it belongs.
+    # A deal found again, now or before, has no known stage: most likely it stands where it belongs.
     moves = [
         row
         for row in moves
-        if (sent := known[row.source_id].hashes)
+        if (sent := known[row.source_id].hashes if row.source_id in known else {})
         and sent.get("stage") != table.hashes_of(row.source_id)["stage"]
     ]
     if not moves:

@@ -54,3 +54,19 @@ def test_what_was_closed_long_ago_does_not_count_as_missing(clinic: ClinicSteps)
         clinic.sync("full")
     index = clinic.ledger.applied_index(UID, LEAD)
     assert int((index.row_hashes == GONE_HASH).sum()) >= 4 * few
+
+
+def test_the_deal_of_an_old_appointment_that_the_ledger_does_not_know_is_adopted(clinic: ClinicSteps) -> None:
+    """Its id is below the newest known one, so it is found by its mark among its contact's deals."""
+    newest = max(clinic.amo_id(LEAD, key) for key in keys(clinic, LEAD))
+    query = "SELECT ID FROM Receptions ORDER BY PlanStart"
+    key = next(
+        key
+        for (key,) in rows_of(clinic, query)
+        if key in keys(clinic, LEAD) and clinic.amo_id(LEAD, key) < newest
+    )
+    deal = clinic.amo_id(LEAD, key)
+    clinic.ledger.forget(UID, LEAD, [key])
+    clinic.ledger.forget(UID, Kind.LINK, [key])
+    assert clinic.sync("full").applied["leads"]["create"] == 0
+    assert clinic.amo_id(LEAD, key) == deal
