@@ -32,6 +32,8 @@ __all__ = ["apply_repairs", "compare_all", "compare_sides", "repair", "take_turn
 TURN_SECONDS, ASK_SECONDS = 900.0, 2.0
 #: Reason under which the load parks what a person deleted or merged.
 NOT_IN_AMOCRM = "not_in_amocrm"
+#: Row hash of what differs in some data: equal to no card's, and not 0, which would make every datum due.
+DUE_HASH = -2
 
 
 def wait_for_gate(run_id: str, clinic: str, *, dry_run: bool, patience: float = TURN_SECONDS) -> Workspace:
@@ -142,7 +144,8 @@ def _due(row: AppliedRow, data: Collection[str]) -> AppliedRow:
 
     What stays known keeps telling a person's edit from a value of ours.
     """
-    return replace(row, row_hash=0, hashes={**row.hashes, **dict.fromkeys(data, 0)})
+    row_hash = row.row_hash if row.row_hash == 0 else DUE_HASH
+    return replace(row, row_hash=row_hash, hashes={**row.hashes, **dict.fromkeys(data, 0)})
 
 
 def _adopted(space: Workspace, kind: Kind, comparison: Comparison) -> list[AppliedRow]:

@@ -44,6 +44,19 @@ def owner(clinic: ClinicSteps, key: int) -> int:
     return patient
 
 
+def test_a_repaired_field_leaves_a_changed_link_alone(clinic: ClinicSteps) -> None:
+    key = keys(clinic, LEAD)[-1]
+    deal = clinic.amo_id(LEAD, key)
+    other = next(clinic.amo_id(CONTACT, one) for one in keys(clinic, CONTACT) if one != owner(clinic, key))
+    relink(clinic, deal, other)
+    clinic.edit(LEAD, deal, fields={str(clinic.field_id(LEAD, "doctor")): "Рукописный"})
+    found = clinic.reconcile().found
+    assert ("link_changed", "lead") in found
+    assert found["field", "lead"] == [key]
+    assert clinic.value(LEAD, deal, clinic.field_id(LEAD, "doctor")) != "Рукописный"
+    assert [one["id"] for one in clinic.entity(LEAD, deal)["_embedded"]["contacts"]] == [other]
+
+
 def test_what_was_closed_long_ago_does_not_count_as_missing(clinic: ClinicSteps) -> None:
     everything = keys(clinic, LEAD)
     few = int(len(everything) * clinic.settings.shrink_limit / 2)
