@@ -85,7 +85,7 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
     transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
     refused = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == kind.value]
-    parked = {reject.source_id: reject.data_hash for reject in refused}
+    parked = {reject.source_id: reject.data_hash for reject in refused if reject.data_hash}
     undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED}
     released = space.ledger.released_keys(space.uid).get(kind, frozenset())
     for key in released:
@@ -171,9 +171,10 @@ def _coming(space: Workspace, rows: Iterable[PlanRow]) -> set[int]:
 
 
 def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Plan links that an earlier run left out although the deal itself was written."""
+    """Plan links that an earlier run left out, or amoCRM refused, although the deal itself was written."""
     planned = {row.source_id for row in rows if row.kind is Kind.LEAD}
-    waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset()) - planned
+    waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset())
+    waiting = (waiting | space.ledger.released_links(space.uid)) - planned
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, waiting)
     expected = _coming(space, rows)
     return [

@@ -83,3 +83,20 @@ def test_the_deal_of_an_old_appointment_that_the_ledger_does_not_know_is_adopted
     clinic.ledger.forget(UID, Kind.LINK, [key])
     assert clinic.sync("full").applied["leads"]["create"] == 0
     assert clinic.amo_id(LEAD, key) == deal
+
+
+def test_a_link_that_amocrm_refuses_is_listed_and_tried_again_on_a_persons_word(clinic: ClinicSteps) -> None:
+    key = keys(clinic, LEAD)[-1]
+    patient = next(one for one in keys(clinic, CONTACT) if one != owner(clinic, key))
+    deal, contact = clinic.amo_id(LEAD, key), clinic.amo_id(CONTACT, patient)
+    clinic.ident("UPDATE Receptions SET ID_Patients = ? WHERE ID = ?", patient, key)
+    clinic.delete(CONTACT, contact)
+    clinic.sync("full")
+    listed = [(row.entity, row.source_id, row.field) for _uid, row in clinic.ledger.rejects(UID)]
+    assert ("lead", key, "patient_id") in listed
+    clinic.crm.sandbox.state.records["contacts"][contact].is_deleted = False
+    assert clinic.sync().planned["links"] == 0
+    clinic.ledger.release(UID, "lead", [key])
+    assert clinic.sync().applied["links"] == 1
+    assert [one["id"] for one in clinic.entity(LEAD, deal)["_embedded"]["contacts"]] == [contact]
+    assert [row for _uid, row in clinic.ledger.rejects(UID) if row.entity == "lead"] == []
