@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import adopt, park
+from tasks.destination import AmoDestination
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
 from tasks.frames import Entity
 from tasks.mapping.model import Policy
@@ -18,6 +19,7 @@ from tasks.planning.chains import collapse
 from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.holding import (
     MANY_PAST_MOVES,
+    NOT_IN_AMOCRM,
     moves_of_the_past,
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
@@ -37,6 +39,8 @@ def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
     adopt_marked(space)
     build_cards(space)
+    for kind in (Kind.CONTACT, Kind.LEAD):
+        _clear_settled(space, kind)
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
     rows = adopt(space, rows)
     rows = _keep_back(space, rows)
@@ -103,6 +107,28 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     space.silent[kind] = difference.silent
     unknown = space.unknown.get(kind, frozenset()) | (undecided - released)
     return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
+
+
+def _clear_settled(space: Workspace, kind: Kind) -> None:
+    """Take off the list what stands in amoCRM as IDENT has it: what was refused was taken back in IDENT.
+
+    No plan row will ever say so. A card that was missing is looked for when a person asks.
+    """
+    listed = [row for _uid, row in space.ledger.rejects(space.uid) if row.entity == kind.value]
+    table = space.cards[kind]
+    here = [row for row in listed if row.source_id in table and row.field != "patient_id"]
+    if space.dry_run or not here:
+        return
+    known = space.ledger.applied_rows(space.uid, kind, [row.source_id for row in here])
+    sent = space.ledger.unacknowledged(space.uid, kind)
+    same = {key for key, row in known.items() if row.row_hash == table.row_hash(key) and key not in sent}
+    removed = {row.source_id for row in here if row.reason == NOT_IN_AMOCRM} & same
+    asked = removed & space.ledger.released_keys(space.uid).get(kind, frozenset())
+    found = AmoDestination(space.client).read(kind, [known[key].amo_id for key in asked]) if asked else {}
+    back = {key for key in asked if known[key].amo_id in found}
+    space.ledger.clear_rejects(space.uid, kind.value, (same - removed) | back)
+    away = [row for row in here if row.source_id in asked - back]
+    space.ledger.add_rejects(space.uid, away)
 
 
 def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:

@@ -20,6 +20,7 @@ from tasks.gate import pass_gate
 from tasks.observe import observe
 from tasks.plan import build_cards
 from tasks.planning.diff import GONE_HASH
+from tasks.planning.holding import NOT_IN_AMOCRM
 from tasks.rebaseline import refuse_when_due
 from tasks.reconciling.compare import Comparison, Side, compare, compare_links
 from tasks.reconciling.judge import Sight
@@ -30,8 +31,6 @@ __all__ = ["apply_repairs", "compare_all", "compare_sides", "repair", "take_turn
 
 #: How long to wait for a tick in progress, and how often to ask.
 TURN_SECONDS, ASK_SECONDS = 900.0, 2.0
-#: Reason under which the load parks what a person deleted or merged.
-NOT_IN_AMOCRM = "not_in_amocrm"
 #: Row hash of what differs in some data: equal to no card's, and not 0, which would make every datum due.
 DUE_HASH = -2
 

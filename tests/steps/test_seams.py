@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.planning.diff import GONE_HASH
-from tasks.records import Kind
+from tasks.records import Kind, Reject
 from tests.support.clinic_steps import UID, ClinicSteps, clinic_steps
 
 CONTACT, LEAD = Kind.CONTACT, Kind.LEAD
@@ -100,3 +100,25 @@ def test_a_link_that_amocrm_refuses_is_listed_and_tried_again_on_a_persons_word(
     assert clinic.sync().applied["links"] == 1
     assert [one["id"] for one in clinic.entity(LEAD, deal)["_embedded"]["contacts"]] == [contact]
     assert [row for _uid, row in clinic.ledger.rejects(UID) if row.entity == "lead"] == []
+
+
+def test_what_went_back_to_what_amocrm_has_leaves_the_list(clinic: ClinicSteps) -> None:
+    key, other = keys(clinic, CONTACT)[:2]
+    refused = [Reject("contact", one, "validation_rejected", "city", 5) for one in (key, other)]
+    clinic.ledger.add_rejects(UID, refused)
+    clinic.ident("UPDATE Persons SET City = 'Новгород' WHERE ID = ?", other)
+    clinic.sync("full")
+    assert [row for _uid, row in clinic.ledger.rejects(UID) if row.entity == "contact"] == []
+
+
+def test_a_deleted_card_is_looked_for_once_when_a_person_asks(clinic: ClinicSteps) -> None:
+    key = keys(clinic, CONTACT)[0]
+    amo_id = clinic.amo_id(CONTACT, key)
+    clinic.delete(CONTACT, amo_id)
+    clinic.reconcile()
+    for is_deleted, left in ((True, ["not_in_amocrm"]), (False, [])):
+        clinic.crm.sandbox.state.records["contacts"][amo_id].is_deleted = is_deleted
+        clinic.ledger.release(UID, "contact", [key])
+        clinic.sync()
+        assert clinic.ledger.released_keys(UID) == {}, "it is not read again in every run"
+        assert [row.reason for _uid, row in clinic.ledger.rejects(UID) if row.entity == "contact"] == left
