@@ -16,6 +16,7 @@ from tasks.ident.reader import Changes, Watermark, Window
 from tasks.planning.chains import collapse, links
 from tasks.planning.diff import GONE_HASH
 from tasks.planning.holding import FOR_A_PERSON
+from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
 from tasks.workspace import Workspace, workspace
 
@@ -59,20 +60,25 @@ def read_changes(space: Workspace) -> None:
 
 
 def _release_after_change(space: Workspace) -> None:
-    """Let what amoCRM refused be tried again once the mapping, a field or a stage changed."""
+    """Let what amoCRM refused be tried again once the mapping, a field or a stage changed.
+
+    What waits for a person's word goes on waiting, also where the same row was refused before.
+    """
     scope = f"clinic:{space.uid}"
     before = space.ledger.setting(scope, SCHEMA)
-    if space.dry_run or (before or {}).get("digest") == space.schema:
+    if (before or {}).get("digest") == space.schema:
         return
-    for kind in KINDS:
-        refused = [
-            reject.source_id
-            for _uid, reject in space.ledger.rejects(space.uid)
-            if reject.entity == kind.value and reject.reason not in FOR_A_PERSON
-        ]
-        if refused:
-            space.ledger.release(space.uid, kind.value, refused)
-    space.ledger.put_setting(scope, SCHEMA, {"digest": space.schema}, by=space.run_id)
+    refused = {
+        (reject.entity, reject.reason)
+        for _uid, reject in space.ledger.rejects(space.uid)
+        if reject.entity in {kind.value for kind in KINDS} and reject.reason not in FOR_A_PERSON
+    }
+    if refused and space.dry_run:
+        work_on_a_copy(space)  # the plan is to be the one that a run makes
+    for entity, reason in sorted(refused):
+        space.ledger.release(space.uid, entity, None, reason)
+    if not space.dry_run:
+        space.ledger.put_setting(scope, SCHEMA, {"digest": space.schema}, by=space.run_id)
 
 
 def _changed(space: Workspace) -> tuple[Changes, bool]:

@@ -90,7 +90,8 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
     refused = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == kind.value]
     parked = {reject.source_id: reject.data_hash for reject in refused if reject.data_hash}
-    undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED}
+    decided = space.ledger.released_keys(space.uid, MAYBE_REMOVED).get(kind, frozenset())
+    undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED} - decided
     released = space.ledger.released_keys(space.uid).get(kind, frozenset())
     for key in released:
         parked.pop(key, None)
@@ -105,7 +106,7 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
         space.ledger.unacknowledged(space.uid, kind),
     )
     space.silent[kind] = difference.silent
-    unknown = space.unknown.get(kind, frozenset()) | (undecided - released)
+    unknown = space.unknown.get(kind, frozenset()) | undecided
     return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
 
 
@@ -138,7 +139,7 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     """
     settings, scope = space.settings, f"clinic:{space.uid}"
     now = pd.Timestamp.now(tz=UTC)
-    released = space.ledger.released_keys(space.uid).get(Kind.LEAD, frozenset())
+    released = space.ledger.released_keys(space.uid, MANY_PAST_MOVES).get(Kind.LEAD, frozenset())
     moves = moves_of_the_past(rows, space.starts, now - timedelta(days=settings.past_move_days), released)
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, [row.source_id for row in moves])
     table = space.cards[Kind.LEAD]

@@ -35,6 +35,7 @@ __all__ = [
     "rebaseline",
     "refuse_unconfirmed",
     "settle_baseline",
+    "work_on_a_copy",
 ]
 
 #: Setting of a clinic: key and scheme of its hashes; why it must be compared anew, and what was counted.
@@ -286,8 +287,8 @@ def _found_row(space: Workspace, kind: Kind, key: int, remote: RemoteContact | R
 
 def _adopt(space: Workspace, found: Found, *, keep_hashes: bool) -> None:
     """Put what was found into the ledger, content unknown; in a dry run into a copy of it."""
-    if space.dry_run and space.origin is None:
-        _work_on_a_copy(space)
+    if space.dry_run:
+        work_on_a_copy(space)
     ours: dict[int, int] = {}
     for kind in LETTERS:
         rows = found.rows[kind]
@@ -326,8 +327,10 @@ def _merged(row: AppliedRow, known: AppliedRow | None, *, keep_hashes: bool) -> 
     )
 
 
-def _work_on_a_copy(space: Workspace) -> None:
-    """Let a dry run see what it would adopt, without storing it."""
+def work_on_a_copy(space: Workspace) -> None:
+    """Let a dry run see what it would adopt or release, without storing it."""
+    if space.origin is not None:
+        return
     from tasks.ledger.backup import copy_ledger  # noqa: PLC0415 - only a dry run with something to adopt
 
     folder = Path(tempfile.mkdtemp(prefix="dry-run-", dir=space.settings.prepare_home()))

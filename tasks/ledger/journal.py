@@ -329,17 +329,15 @@ class Journal:
         with self.database.read() as connection:
             return frozenset(connection.execute(query).scalars())
 
-    def released_keys(self, clinic_uid: str) -> dict[Kind, frozenset[int]]:
-        """Return rejects a person released, as keys of contacts and leads."""
-        kinds = {
-            "patient": Kind.CONTACT,
-            "contact": Kind.CONTACT,
-            "appointment": Kind.LEAD,
-            "lead": Kind.LEAD,
-        }
+    def released_keys(self, clinic_uid: str, reason: str | None = None) -> dict[Kind, frozenset[int]]:
+        """Return rejects that were released, or those of one reason, as keys of contacts and leads."""
+        contacts, leads = dict.fromkeys(("patient", "contact"), Kind.CONTACT), ("appointment", "lead")
+        kinds = contacts | dict.fromkeys(leads, Kind.LEAD)
         query = sa.select(reject.c.entity, reject.c.source_id).where(
             reject.c.clinic_uid == clinic_uid, reject.c.released.is_(True)
         )
+        if reason is not None:
+            query = query.where(reject.c.reason == reason)
         found: dict[Kind, set[int]] = {}
         with self.database.read() as connection:
             for entity, source_id in connection.execute(query):

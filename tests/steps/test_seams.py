@@ -122,3 +122,33 @@ def test_a_deleted_card_is_looked_for_once_when_a_person_asks(clinic: ClinicStep
         clinic.sync()
         assert clinic.ledger.released_keys(UID) == {}, "it is not read again in every run"
         assert [row.reason for _uid, row in clinic.ledger.rejects(UID) if row.entity == "contact"] == left
+
+
+def other_mapping(clinic: ClinicSteps) -> None:
+    clinic.save_mapping(clinic.mapping.model_copy(update={"contact_tag": "Другая"}))
+
+
+def test_a_dry_run_plans_what_a_changed_mapping_lets_go(clinic: ClinicSteps) -> None:
+    key = keys(clinic, CONTACT)[0]
+    clinic.ident("UPDATE Persons SET City = 'Новгород' WHERE ID = ?", key)
+    planned = next(row for row in clinic.dry_run("full").plan if row["source_id"] == key)
+    refused = Reject("contact", key, "validation_rejected", "city", clinic.row_hash(CONTACT, key))
+    clinic.ledger.add_rejects(UID, [refused])
+    assert clinic.dry_run("full").plan == ()
+    other_mapping(clinic)
+    before = clinic.ledger.rejects(UID), clinic.ledger.released_keys(UID)
+    assert planned in clinic.dry_run("full").plan
+    assert (clinic.ledger.rejects(UID), clinic.ledger.released_keys(UID)) == before
+    assert clinic.sync("full").applied["contacts"]["update"] == 1
+
+
+def test_a_changed_mapping_is_no_persons_word(clinic: ClinicSteps) -> None:
+    refused = [Reject("contact", 4711, reason) for reason in ("validation_rejected", "maybe_removed")]
+    clinic.ledger.add_rejects(UID, refused)
+    other_mapping(clinic)
+    clinic.sync()
+    held = clinic.ledger.held_rows(UID, ["contact"], [4711])
+    assert {(row.reject.reason, row.released) for row in held} == {
+        ("validation_rejected", True),
+        ("maybe_removed", False),
+    }
