@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +153,23 @@ def test_a_changed_mapping_is_no_persons_word(clinic: ClinicSteps) -> None:
         ("validation_rejected", True),
         ("maybe_removed", False),
     }
+
+
+def rows_in(counts: dict[str, Any]) -> int:
+    nested = [*counts["contacts"].values(), *counts["leads"].values()]
+    return int(sum(nested) + counts["links"] + counts["notes"])
+
+
+def test_what_an_earlier_run_lost_is_told_apart_from_this_runs_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with clinic_steps(tmp_path, monkeypatch) as clinic:
+        fault = {"mode": "drop_before", "method": "POST", "path_prefix": "/api/v4/contacts"}
+        clinic.crm.admin("faults", fault)
+        reports = [clinic.sync("full"), clinic.sync()]
+        for report in reports:
+            ended = report.rejected + report.deferred + report.ambiguous
+            assert rows_in(report.planned) == rows_in(report.applied) + ended
+        assert (reports[0].unsettled, reports[1].ambiguous) == (0, 0)
+        assert reports[0].ambiguous == reports[1].unsettled > 0
+        assert reports[1].has_rejects
