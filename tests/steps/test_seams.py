@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.fingerprints import remember_highest
 from tasks.planning.diff import GONE_HASH
 from tasks.records import Kind, Reject
-from tests.support.clinic_steps import UID, ClinicSteps, clinic_steps
+from tests.support.clinic_steps import CLINIC, UID, ClinicSteps, clinic_steps
 
 CONTACT, LEAD = Kind.CONTACT, Kind.LEAD
 
@@ -173,3 +175,15 @@ def test_what_an_earlier_run_lost_is_told_apart_from_this_runs_rows(
         assert (reports[0].unsettled, reports[1].ambiguous) == (0, 0)
         assert reports[0].ambiguous == reports[1].unsettled > 0
         assert reports[1].has_rejects
+
+
+def test_a_clinic_disconnected_during_its_run_stays_so(clinic: ClinicSteps) -> None:
+    record = clinic.ledger.connection(CLINIC)
+    clinic.ledger.remove_connection(CLINIC)
+    remember_highest(record, clinic.reader(), clinic.ledger)
+    assert clinic.ledger.connections() == []
+    clinic.ledger.save_connection(replace(record, timezone="Asia/Omsk"))
+    remember_highest(record, clinic.reader(), clinic.ledger)
+    known = clinic.ledger.connection(CLINIC)
+    assert known.timezone == "Asia/Omsk"
+    assert known.fingerprint["highest"] == clinic.reader().highest()
