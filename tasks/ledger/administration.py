@@ -267,6 +267,11 @@ class Administration:
         with self.database.write() as link:
             self.database.upsert(link, run, [row], ["started_at", "state"])
 
+    def knows_run(self, run_id: str) -> bool:
+        """Tell whether a run was started under an id."""
+        with self.database.read() as link:
+            return link.execute(sa.select(run.c.run_id).where(run.c.run_id == run_id)).first() is not None
+
     def finish_run(self, run_id: str, state: str, counts: Mapping[str, Any]) -> None:
         """Record the end of a run."""
         with self.database.write() as link:
