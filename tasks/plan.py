@@ -31,7 +31,7 @@ __all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan"]
 #: Reason of an appointment whose patient is kept back.
 PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
-#: Name of the clinic's setting that counts how many deals long over were moved today.
+#: Name of the clinic's setting that names the deals long over that were moved today.
 PAST_MOVES = "past_moves"
 
 
@@ -152,22 +152,22 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     ]
     if not moves:
         return rows
-    today = now.date().isoformat()
+    today, keys = now.date().isoformat(), {row.source_id for row in moves}
     stored = space.ledger.setting(scope, PAST_MOVES) or {}
-    moved = int(stored.get("count", 0)) if stored.get("day") == today else 0
-    if moved + len(moves) <= settings.past_move_limit:
-        if not space.dry_run:
-            count = {"day": today, "count": moved + len(moves)}
-            space.ledger.put_setting(scope, PAST_MOVES, count, by=space.run_id)
+    # A move that did not get through is planned again in the next run, and is still one move.
+    moved = keys | set(stored.get("deals", ()) if stored.get("day") == today else ())
+    if len(moved) <= settings.past_move_limit:
+        value = {"day": today, "deals": sorted(moved)}
+        if not space.dry_run and value != stored:
+            space.ledger.put_setting(scope, PAST_MOVES, value, by=space.run_id)
         return rows
-    held = {row.source_id for row in moves}
-    for key in sorted(held):
+    for key in sorted(keys):
         park(space, Kind.LEAD, key, MANY_PAST_MOVES, "stage", table.row_hash(key))
     space.warnings.append(
-        f"{len(held)} deals of appointments long over wait for your word: "
+        f"{len(keys)} deals of appointments long over wait for your word: "
         f"ident-amocrm rejects retry {space.clinic.name} --entity lead --reason {MANY_PAST_MOVES}"
     )
-    return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in held]
+    return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in keys]
 
 
 def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:

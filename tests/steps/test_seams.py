@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks import gate
+from tasks.errors import BlockedError
 from tasks.fingerprints import remember_highest
 from tasks.planning.diff import GONE_HASH
 from tasks.records import Kind, Reject
@@ -187,3 +190,52 @@ def test_a_clinic_disconnected_during_its_run_stays_so(clinic: ClinicSteps) -> N
     known = clinic.ledger.connection(CLINIC)
     assert known.timezone == "Asia/Omsk"
     assert known.fingerprint["highest"] == clinic.reader().highest()
+
+
+def cancel_old(clinic: ClinicSteps, number: int) -> list[int]:
+    """Cancel so many appointments long over, as IDENT's vendor does months later."""
+    long_ago = (clinic.today - timedelta(days=clinic.settings.past_move_days + 1)).strftime("%Y-%m-%d")
+    query = (
+        f"SELECT ID FROM Receptions WHERE PlanStart < '{long_ago}' AND ReceptionCanceled IS NULL "
+        "AND ID_ReceptionCancelReasons IS NULL AND ID_ReceptionsTransferFrom IS NULL"
+    )
+    chosen = [key for (key,) in rows_of(clinic, query) if key in keys(clinic, LEAD)][:number]
+    assert len(chosen) == number
+    for key in chosen:
+        clinic.ident("UPDATE Receptions SET ReceptionCanceled = PlanStart WHERE ID = ?", key)
+    return chosen
+
+
+@pytest.fixture
+def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClinicSteps]:
+    """A clinic that may move two deals long over a day."""
+    with clinic_steps(tmp_path, monkeypatch, appointments=200) as steps:
+        settings = steps.settings.model_copy(update={"past_move_limit": 2})
+        monkeypatch.setattr(gate, "load_settings", lambda: settings)
+        steps.sync("full")
+        yield steps
+
+
+def held_moves(clinic: ClinicSteps) -> list[int]:
+    return [row.source_id for _uid, row in clinic.ledger.rejects(UID) if row.reason == "many_past_moves"]
+
+
+def test_many_moves_of_the_past_wait_for_a_persons_word(busy: ClinicSteps) -> None:
+    chosen = cancel_old(busy, 3)
+    report = busy.sync("full")
+    assert (report.applied["leads"]["move"], held_moves(busy)) == (0, sorted(chosen))
+    assert busy.sync("full").applied["leads"]["move"] == 0
+    busy.ledger.release(UID, "lead", None, "many_past_moves")
+    assert busy.sync().applied["leads"]["move"] == len(chosen)
+    assert held_moves(busy) == []
+
+
+def test_a_move_of_the_past_that_does_not_get_through_counts_once(busy: ClinicSteps) -> None:
+    cancel_old(busy, 2)
+    fault = {"mode": "status", "status": 403, "method": "PATCH", "path_prefix": "/api/v4/leads", "count": 3}
+    busy.crm.admin("faults", fault)
+    for mode in ("full", "incremental", "incremental"):
+        with pytest.raises(BlockedError):
+            busy.sync(mode)
+    assert held_moves(busy) == []
+    assert busy.sync().applied["leads"]["move"] == 2
