@@ -123,8 +123,9 @@ def apply_repairs(space: Workspace) -> None:
         known = space.ledger.applied_rows(space.uid, kind, {*comparison.due, *comparison.absent})
         again = [_due(known[key], data) for key, data in comparison.due.items() if key in known]
         closed = [replace(row, row_hash=GONE_HASH) for key, row in known.items() if key in comparison.absent]
-        rows = [*_adopted(space, kind, comparison), *again, *closed]
+        rows = [*_adopted(space, kind, comparison), *closed]
         space.ledger.apply_local(space.uid, space.settled_account().id, rows)
+        space.ledger.apply_local(space.uid, space.settled_account().id, again, keep_sent=True)
         hashes = {key: table.row_hash(key) if key in table else 0 for key in comparison.deleted}
         listed = [
             Reject(kind.value, key, NOT_IN_AMOCRM, "", row_hash) for key, row_hash in sorted(hashes.items())

@@ -15,7 +15,7 @@ from tasks import gate
 from tasks.errors import BlockedError
 from tasks.fingerprints import remember_highest
 from tasks.planning.diff import GONE_HASH
-from tasks.records import Kind, Reject
+from tasks.records import Action, Batch, Kind, Reject
 from tests.support.clinic_steps import CLINIC, UID, ClinicSteps, clinic_steps
 
 CONTACT, LEAD = Kind.CONTACT, Kind.LEAD
@@ -239,3 +239,25 @@ def test_a_move_of_the_past_that_does_not_get_through_counts_once(busy: ClinicSt
             busy.sync(mode)
     assert held_moves(busy) == []
     assert busy.sync().applied["leads"]["move"] == 2
+
+
+def test_a_repair_forgets_nothing_that_left_without_an_answer(clinic: ClinicSteps) -> None:
+    """The name in amoCRM is our own of yesterday, whose receipt was lost; a person changed the city."""
+    key = keys(clinic, CONTACT)[0]
+    amo_id, city = clinic.amo_id(CONTACT, key), clinic.field_id(CONTACT, "city")
+    clinic.ident("UPDATE Persons SET Surname = 'Вчерашняя', City = 'Новгород' WHERE ID = ?", key)
+    clinic.sync("full")
+    yesterday = clinic.ledger.applied_rows(UID, CONTACT, [key])[key]
+    clinic.ident("UPDATE Persons SET Surname = 'Позавчерашняя' WHERE ID = ?", key)
+    clinic.sync("full")
+    batch = Batch(CONTACT, Action.UPDATE, (key,), 1, 0, (yesterday,))
+    attempt = clinic.ledger.begin_attempt("lost", UID, clinic.mapping.account_id, batch)
+    clinic.ledger.close_attempt(attempt.id, [], maybe_written=True)
+    clinic.edit(CONTACT, amo_id, last_name="Вчерашняя")
+    clinic.edit(CONTACT, amo_id, fields={str(city): "Рукописный"})
+    clinic.ident("UPDATE Persons SET Surname = 'Сегодняшняя' WHERE ID = ?", key)
+    found = clinic.reconcile().found
+    assert found["field", "contact"] == [key]
+    assert ("edited", "contact") not in found
+    assert clinic.entity(CONTACT, amo_id)["last_name"] == "Сегодняшняя"
+    assert clinic.value(CONTACT, amo_id, city) == "Новгород"
