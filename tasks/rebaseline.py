@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +45,9 @@ LETTERS: Final = {Kind.CONTACT: "P", Kind.LEAD: "A"}
 MARK: Final = re.compile(r"IDENT-([a-z0-9]+)-[PA]-\d+")
 #: Won and lost, in every pipeline: who closed a deal is not known any more, so it counts as closed by hand.
 CLOSED: Final = frozenset({142, 143})
+#: Copies of the ledger that a dry run works on; no run lasts as long as a leftover one is kept.
+COPIES: Final = "dry-run-"
+LEFTOVER_SECONDS: Final = 86_400.0
 CAUSES: Final = {
     "empty": "the ledger is empty, but amoCRM has cards of this clinic",
     "foreign": "the ledger is empty, and amoCRM has cards of a clinic that is not connected here",
@@ -333,8 +337,16 @@ def work_on_a_copy(space: Workspace) -> None:
         return
     from tasks.ledger.backup import copy_ledger  # noqa: PLC0415 - only a dry run with something to adopt
 
-    folder = Path(tempfile.mkdtemp(prefix="dry-run-", dir=space.settings.prepare_home()))
-    copied = Ledger(copy_ledger(space.ledger.database, folder, scheme=SCHEME))
+    home = space.settings.prepare_home()
+    for leftover in home.glob(f"{COPIES}*"):
+        if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:  # its run was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=COPIES, dir=home))
+    try:
+        copied = Ledger(copy_ledger(space.ledger.database, folder, scheme=SCHEME))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     space.origin, space.ledger = space.ledger, copied
     release = space.release
 

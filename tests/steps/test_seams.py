@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -143,8 +144,12 @@ def test_a_dry_run_plans_what_a_changed_mapping_lets_go(clinic: ClinicSteps) -> 
     assert clinic.dry_run("full").plan == ()
     other_mapping(clinic)
     before = clinic.ledger.rejects(UID), clinic.ledger.released_keys(UID)
+    leftover = clinic.settings.home / "dry-run-killed"
+    leftover.mkdir()
+    os.utime(leftover, (1.0, 1.0))
     assert planned in clinic.dry_run("full").plan
     assert (clinic.ledger.rejects(UID), clinic.ledger.released_keys(UID)) == before
+    assert list(clinic.settings.home.glob("dry-run-*")) == [], "also of runs that were killed"
     assert clinic.sync("full").applied["contacts"]["update"] == 1
 
 
