@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from tasks.connections import open_ledger
 from tasks.extract import extract
@@ -14,7 +12,7 @@ from tasks.load import load, settle
 from tasks.plan import plan
 from tasks.reconcile import compare_all, repair, take_turn
 from tasks.reconcile_report import report_differences
-from tasks.recording import recorded, timed
+from tasks.recording import new_run_id, recorded, timed
 from tasks.validate import validate
 from tasks.workspace import close_workspace
 
@@ -29,8 +27,8 @@ def reconcile(clinic: str, dry_run: bool = False) -> dict[str, Any]:  # noqa: FB
         clinic: Имя клиники, как при подключении базы.
         dry_run: Только показать расхождения, ничего не исправляя.
     """
-    run_id = str(flow_run.id or uuid4())
     ledger = open_ledger()
+    run_id = new_run_id(ledger)
     try:
         with recorded(run_id, clinic, "reconcile", ledger, job="reconcile", dry_run=dry_run):
             take_turn(run_id, clinic, dry_run=dry_run)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from typing import Any, Literal
-from uuid import uuid4
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from tasks.connections import open_ledger
 from tasks.extract import extract
@@ -15,7 +13,7 @@ from tasks.load import load, settle
 from tasks.plan import plan
 from tasks.rebaseline import rebaseline as compare_anew
 from tasks.rebaseline import refuse_unconfirmed
-from tasks.recording import not_its_turn, recorded, timed
+from tasks.recording import new_run_id, not_its_turn, recorded, timed
 from tasks.report import report
 from tasks.validate import validate
 from tasks.workspace import close_workspace, workspace
@@ -41,8 +39,8 @@ def sync(
         rebaseline: Сверить журнал с amoCRM заново (после восстановления из копии, потери ключа или журнала):
             свои карточки находятся и не создаются второй раз, отправляются только настоящие различия.
     """
-    run_id = str(flow_run.id or uuid4())
     ledger = open_ledger()
+    run_id = new_run_id(ledger)
     skipped: dict[str, Any] | None = not_its_turn(ledger, clinic)
     if skipped is not None:
         return skipped

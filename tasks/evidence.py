@@ -126,7 +126,8 @@ def _held_fact(inquiry: Inquiry, row: HeldRow) -> HeldFacts:
 def _compared(held: Iterable[tuple[HeldFacts, int]], row_hash: int) -> Iterable[HeldFacts]:
     """A refused card is tried again when its hash is another one, whatever IDENT's stamp says."""
     for fact, refused in held:
-        yield replace(fact, data_changed=row_hash not in {0, refused}) if fact.by_amocrm else fact
+        changed = refused != 0 and row_hash not in {0, refused}
+        yield replace(fact, data_changed=changed) if fact.by_amocrm else fact
 
 
 def _applied(inquiry: Inquiry, known: AppliedRow | None, mapping: CardMapping | None) -> AppliedFacts | None:

@@ -14,7 +14,9 @@ from tasks.frames import Entity, empty_frame
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window
 from tasks.planning.chains import collapse, links
+from tasks.planning.diff import GONE_HASH
 from tasks.planning.holding import FOR_A_PERSON
+from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
 from tasks.workspace import Workspace, workspace
 
@@ -58,20 +60,25 @@ def read_changes(space: Workspace) -> None:
 
 
 def _release_after_change(space: Workspace) -> None:
-    """Let what amoCRM refused be tried again once the mapping, a field or a stage changed."""
+    """Let what amoCRM refused be tried again once the mapping, a field or a stage changed.
+
+    What waits for a person's word goes on waiting, also where the same row was refused before.
+    """
     scope = f"clinic:{space.uid}"
     before = space.ledger.setting(scope, SCHEMA)
-    if space.dry_run or (before or {}).get("digest") == space.schema:
+    if (before or {}).get("digest") == space.schema:
         return
-    for kind in KINDS:
-        refused = [
-            reject.source_id
-            for _uid, reject in space.ledger.rejects(space.uid)
-            if reject.entity == kind.value and reject.reason not in FOR_A_PERSON
-        ]
-        if refused:
-            space.ledger.release(space.uid, kind.value, refused)
-    space.ledger.put_setting(scope, SCHEMA, {"digest": space.schema}, by=space.run_id)
+    refused = {
+        (reject.entity, reject.reason)
+        for _uid, reject in space.ledger.rejects(space.uid)
+        if reject.entity in {kind.value for kind in KINDS} and reject.reason not in FOR_A_PERSON
+    }
+    if refused and space.dry_run:
+        work_on_a_copy(space)  # the plan is to be the one that a run makes
+    for entity, reason in sorted(refused):
+        space.ledger.release(space.uid, entity, None, reason)
+    if not space.dry_run:
+        space.ledger.put_setting(scope, SCHEMA, {"digest": space.schema}, by=space.run_id)
 
 
 def _changed(space: Workspace) -> tuple[Changes, bool]:
@@ -123,10 +130,14 @@ def _former_owners(space: Workspace) -> set[int]:
 
 
 def _gone(space: Workspace) -> dict[Kind, frozenset[int]]:
-    """Return ledger keys that IDENT no longer has, under the shrink guard."""
+    """Return ledger keys that IDENT no longer has, under the shrink guard.
+
+    What was closed for it before is settled: counted again, it would trip the guard in time.
+    """
     missing: dict[Kind, frozenset[int]] = {}
     for kind, entity in KINDS.items():
-        known = [int(key) for key in space.ledger.applied_index(space.uid, kind).source_ids]
+        index = space.ledger.applied_index(space.uid, kind)
+        known = [int(key) for key in index.source_ids[index.row_hashes != GONE_HASH]]
         missing[kind] = frozenset(known) - space.reader.existing(entity, known)
         if kind is Kind.LEAD:
             # A deal is a chain: it lives on while the appointment that replaced the deleted one does.

@@ -126,5 +126,9 @@ def check_highest(record: ConnectionRecord, reader: IdentReader, ledger: Ledger)
 def remember_highest(record: ConnectionRecord, reader: IdentReader, ledger: Ledger) -> None:
     """Note after a successful run how far the database's numbers have come."""
     highest = reader.highest()
-    if highest != record.fingerprint.get("highest"):
-        ledger.save_connection(replace(record, fingerprint={**record.fingerprint, "highest": highest}))
+    if highest == record.fingerprint.get("highest"):
+        return
+    now = next((one for one in ledger.connections() if one.clinic_uid == record.clinic_uid), None)
+    # Disconnected, or connected anew, while the run went on: what the run read is of no use any more.
+    if now is not None and now.connected_at == record.connected_at:
+        ledger.save_connection(replace(now, fingerprint={**now.fingerprint, "highest": highest}))

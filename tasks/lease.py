@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 from uuid import getnode, uuid4
 
 from tasks.ledger.store import Ledger
@@ -53,8 +54,19 @@ def _clocks() -> tuple[float, float]:
 
 
 def this_machine() -> str:
-    """Return what tells this machine from others that may share the ledger."""
-    return f"{socket.gethostname()}-{getnode():x}"
+    """Return what tells this machine from others that may share the ledger.
+
+    Containers on the host's network share its name and its address, but not its processes: a living one of
+    another container must not look dead, so the namespace of the processes belongs to it.
+    """
+    return f"{socket.gethostname()}-{getnode():x}{_process_namespace()}"
+
+
+def _process_namespace() -> str:
+    try:
+        return f"-{Path('/proc/self/ns/pid').readlink().name.strip('pid:[]')}"
+    except OSError:
+        return ""  # not Linux
 
 
 def is_dead(owner: str) -> bool:

@@ -67,6 +67,7 @@ class _View:
         self.mapping = space.settled_mapping()
         self.cards = MappedCards(self.mapping, space.pipelines, space.contact_fields, space.clinic.timezone)
         rules = self.mapping.contact if kind is Kind.CONTACT else self.mapping.lead
+        self.unacknowledged = space.ledger.unacknowledged(space.uid, kind)
         self.rules: Sequence[FieldRule] = [rule for rule in rules if rule.policy is not Policy.NEVER]
 
     def marked(self, remote: Remote) -> int | None:
@@ -124,8 +125,10 @@ class _View:
         texts = self.space.cards[self.kind].texts(key)
 
         def sent(datum: str, text: str) -> bool:
-            before = known.hashes.get(datum, 0)
-            return before != hashes[datum] and before == self.space.hasher.hash_value(self.kind, datum, text)
+            before, hashed = known.hashes.get(datum, 0), self.space.hasher.hash_value(self.kind, datum, text)
+            if any(row.hashes.get(datum, 0) == hashed for row in self.unacknowledged.get(key, ())):
+                return True
+            return before != hashes[datum] and before == hashed
 
         single = [rule.datum for rule in self.rules if rule.field_type == "multitext"]
         together = tuple(rule.datum for rule in self.rules if rule.field_type != "multitext")

@@ -10,6 +10,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import adopt, park
+from tasks.destination import AmoDestination
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
 from tasks.frames import Entity
 from tasks.mapping.model import Policy
@@ -18,6 +19,7 @@ from tasks.planning.chains import collapse
 from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.holding import (
     MANY_PAST_MOVES,
+    NOT_IN_AMOCRM,
     moves_of_the_past,
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
@@ -29,7 +31,7 @@ __all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan"]
 #: Reason of an appointment whose patient is kept back.
 PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
-#: Name of the clinic's setting that counts how many deals long over were moved today.
+#: Name of the clinic's setting that names the deals long over that were moved today.
 PAST_MOVES = "past_moves"
 
 
@@ -37,6 +39,8 @@ def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
     adopt_marked(space)
     build_cards(space)
+    for kind in (Kind.CONTACT, Kind.LEAD):
+        _clear_settled(space, kind)
     rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
     rows = adopt(space, rows)
     rows = _keep_back(space, rows)
@@ -85,8 +89,9 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
     transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
     refused = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == kind.value]
-    parked = {reject.source_id: reject.data_hash for reject in refused}
-    undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED}
+    parked = {reject.source_id: reject.data_hash for reject in refused if reject.data_hash}
+    decided = space.ledger.released_keys(space.uid, MAYBE_REMOVED).get(kind, frozenset())
+    undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED} - decided
     released = space.ledger.released_keys(space.uid).get(kind, frozenset())
     for key in released:
         parked.pop(key, None)
@@ -101,8 +106,30 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
         space.ledger.unacknowledged(space.uid, kind),
     )
     space.silent[kind] = difference.silent
-    unknown = space.unknown.get(kind, frozenset()) | (undecided - released)
+    unknown = space.unknown.get(kind, frozenset()) | undecided
     return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
+
+
+def _clear_settled(space: Workspace, kind: Kind) -> None:
+    """Take off the list what stands in amoCRM as IDENT has it: what was refused was taken back in IDENT.
+
+    No plan row will ever say so. A card that was missing is looked for when a person asks.
+    """
+    listed = [row for _uid, row in space.ledger.rejects(space.uid) if row.entity == kind.value]
+    table = space.cards[kind]
+    here = [row for row in listed if row.source_id in table and row.field != "patient_id"]
+    if space.dry_run or not here:
+        return
+    known = space.ledger.applied_rows(space.uid, kind, [row.source_id for row in here])
+    sent = space.ledger.unacknowledged(space.uid, kind)
+    same = {key for key, row in known.items() if row.row_hash == table.row_hash(key) and key not in sent}
+    removed = {row.source_id for row in here if row.reason == NOT_IN_AMOCRM} & same
+    asked = removed & space.ledger.released_keys(space.uid).get(kind, frozenset())
+    found = AmoDestination(space.client).read(kind, [known[key].amo_id for key in asked]) if asked else {}
+    back = {key for key in asked if known[key].amo_id in found}
+    space.ledger.clear_rejects(space.uid, kind.value, (same - removed) | back)
+    away = [row for row in here if row.source_id in asked - back]
+    space.ledger.add_rejects(space.uid, away)
 
 
 def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
@@ -112,35 +139,35 @@ def _hold_past_moves(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     """
     settings, scope = space.settings, f"clinic:{space.uid}"
     now = pd.Timestamp.now(tz=UTC)
-    released = space.ledger.released_keys(space.uid).get(Kind.LEAD, frozenset())
+    released = space.ledger.released_keys(space.uid, MANY_PAST_MOVES).get(Kind.LEAD, frozenset())
     moves = moves_of_the_past(rows, space.starts, now - timedelta(days=settings.past_move_days), released)
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, [row.source_id for row in moves])
     table = space.cards[Kind.LEAD]
-    # A deal found again has no known stage: most likely it stands where it belongs.
+    # A deal found again, now or before, has no known stage: most likely it stands where it belongs.
     moves = [
         row
         for row in moves
-        if (sent := known[row.source_id].hashes)
+        if (sent := known[row.source_id].hashes if row.source_id in known else {})
         and sent.get("stage") != table.hashes_of(row.source_id)["stage"]
     ]
     if not moves:
         return rows
-    today = now.date().isoformat()
+    today, keys = now.date().isoformat(), {row.source_id for row in moves}
     stored = space.ledger.setting(scope, PAST_MOVES) or {}
-    moved = int(stored.get("count", 0)) if stored.get("day") == today else 0
-    if moved + len(moves) <= settings.past_move_limit:
-        if not space.dry_run:
-            count = {"day": today, "count": moved + len(moves)}
-            space.ledger.put_setting(scope, PAST_MOVES, count, by=space.run_id)
+    # A move that did not get through is planned again in the next run, and is still one move.
+    moved = keys | set(stored.get("deals", ()) if stored.get("day") == today else ())
+    if len(moved) <= settings.past_move_limit:
+        value = {"day": today, "deals": sorted(moved)}
+        if not space.dry_run and value != stored:
+            space.ledger.put_setting(scope, PAST_MOVES, value, by=space.run_id)
         return rows
-    held = {row.source_id for row in moves}
-    for key in sorted(held):
+    for key in sorted(keys):
         park(space, Kind.LEAD, key, MANY_PAST_MOVES, "stage", table.row_hash(key))
     space.warnings.append(
-        f"{len(held)} deals of appointments long over wait for your word: "
+        f"{len(keys)} deals of appointments long over wait for your word: "
         f"ident-amocrm rejects retry {space.clinic.name} --entity lead --reason {MANY_PAST_MOVES}"
     )
-    return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in held]
+    return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in keys]
 
 
 def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
@@ -171,9 +198,10 @@ def _coming(space: Workspace, rows: Iterable[PlanRow]) -> set[int]:
 
 
 def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Plan links that an earlier run left out although the deal itself was written."""
+    """Plan links that an earlier run left out, or amoCRM refused, although the deal itself was written."""
     planned = {row.source_id for row in rows if row.kind is Kind.LEAD}
-    waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset()) - planned
+    waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset())
+    waiting = (waiting | space.ledger.released_links(space.uid)) - planned
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, waiting)
     expected = _coming(space, rows)
     return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
     "rebaseline",
     "refuse_unconfirmed",
     "settle_baseline",
+    "work_on_a_copy",
 ]
 
 #: Setting of a clinic: key and scheme of its hashes; why it must be compared anew, and what was counted.
@@ -43,6 +45,9 @@ LETTERS: Final = {Kind.CONTACT: "P", Kind.LEAD: "A"}
 MARK: Final = re.compile(r"IDENT-([a-z0-9]+)-[PA]-\d+")
 #: Won and lost, in every pipeline: who closed a deal is not known any more, so it counts as closed by hand.
 CLOSED: Final = frozenset({142, 143})
+#: Copies of the ledger that a dry run works on; no run lasts as long as a leftover one is kept.
+COPIES: Final = "dry-run-"
+LEFTOVER_SECONDS: Final = 86_400.0
 CAUSES: Final = {
     "empty": "the ledger is empty, but amoCRM has cards of this clinic",
     "foreign": "the ledger is empty, and amoCRM has cards of a clinic that is not connected here",
@@ -286,8 +291,8 @@ def _found_row(space: Workspace, kind: Kind, key: int, remote: RemoteContact | R
 
 def _adopt(space: Workspace, found: Found, *, keep_hashes: bool) -> None:
     """Put what was found into the ledger, content unknown; in a dry run into a copy of it."""
-    if space.dry_run and space.origin is None:
-        _work_on_a_copy(space)
+    if space.dry_run:
+        work_on_a_copy(space)
     ours: dict[int, int] = {}
     for kind in LETTERS:
         rows = found.rows[kind]
@@ -326,12 +331,22 @@ def _merged(row: AppliedRow, known: AppliedRow | None, *, keep_hashes: bool) -> 
     )
 
 
-def _work_on_a_copy(space: Workspace) -> None:
-    """Let a dry run see what it would adopt, without storing it."""
+def work_on_a_copy(space: Workspace) -> None:
+    """Let a dry run see what it would adopt or release, without storing it."""
+    if space.origin is not None:
+        return
     from tasks.ledger.backup import copy_ledger  # noqa: PLC0415 - only a dry run with something to adopt
 
-    folder = Path(tempfile.mkdtemp(prefix="dry-run-", dir=space.settings.prepare_home()))
-    copied = Ledger(copy_ledger(space.ledger.database, folder, scheme=SCHEME))
+    home = space.settings.prepare_home()
+    for leftover in home.glob(f"{COPIES}*"):
+        if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:  # its run was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=COPIES, dir=home))
+    try:
+        copied = Ledger(copy_ledger(space.ledger.database, folder, scheme=SCHEME))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     space.origin, space.ledger = space.ledger, copied
     release = space.release
 

@@ -20,6 +20,7 @@ from tasks.gate import pass_gate
 from tasks.observe import observe
 from tasks.plan import build_cards
 from tasks.planning.diff import GONE_HASH
+from tasks.planning.holding import NOT_IN_AMOCRM
 from tasks.rebaseline import refuse_when_due
 from tasks.reconciling.compare import Comparison, Side, compare, compare_links
 from tasks.reconciling.judge import Sight
@@ -30,8 +31,8 @@ __all__ = ["apply_repairs", "compare_all", "compare_sides", "repair", "take_turn
 
 #: How long to wait for a tick in progress, and how often to ask.
 TURN_SECONDS, ASK_SECONDS = 900.0, 2.0
-#: Reason under which the load parks what a person deleted or merged.
-NOT_IN_AMOCRM = "not_in_amocrm"
+#: Row hash of what differs in some data: equal to no card's, and not 0, which would make every datum due.
+DUE_HASH = -2
 
 
 def wait_for_gate(run_id: str, clinic: str, *, dry_run: bool, patience: float = TURN_SECONDS) -> Workspace:
@@ -122,8 +123,9 @@ def apply_repairs(space: Workspace) -> None:
         known = space.ledger.applied_rows(space.uid, kind, {*comparison.due, *comparison.absent})
         again = [_due(known[key], data) for key, data in comparison.due.items() if key in known]
         closed = [replace(row, row_hash=GONE_HASH) for key, row in known.items() if key in comparison.absent]
-        rows = [*_adopted(space, kind, comparison), *again, *closed]
+        rows = [*_adopted(space, kind, comparison), *closed]
         space.ledger.apply_local(space.uid, space.settled_account().id, rows)
+        space.ledger.apply_local(space.uid, space.settled_account().id, again, keep_sent=True)
         hashes = {key: table.row_hash(key) if key in table else 0 for key in comparison.deleted}
         listed = [
             Reject(kind.value, key, NOT_IN_AMOCRM, "", row_hash) for key, row_hash in sorted(hashes.items())
@@ -142,7 +144,8 @@ def _due(row: AppliedRow, data: Collection[str]) -> AppliedRow:
 
     What stays known keeps telling a person's edit from a value of ours.
     """
-    return replace(row, row_hash=0, hashes={**row.hashes, **dict.fromkeys(data, 0)})
+    row_hash = row.row_hash if row.row_hash == 0 else DUE_HASH
+    return replace(row, row_hash=row_hash, hashes={**row.hashes, **dict.fromkeys(data, 0)})
 
 
 def _adopted(space: Workspace, kind: Kind, comparison: Comparison) -> list[AppliedRow]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Literal
+from uuid import uuid4
 
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from tasks.breaker import trip
@@ -18,11 +20,22 @@ from tasks.ledger.administration import RunRecord
 from tasks.ledger.store import Ledger
 from tasks.workspace import workspace
 
-__all__ = ["not_its_turn", "recorded", "timed"]
+__all__ = ["new_run_id", "not_its_turn", "recorded", "timed"]
 
 #: Errors by which the gate refuses a run: a person has to do something first.
 REFUSALS = frozenset({"refused", "not_configured", "rebaseline_due"})
 LEASE_HELD = LeaseHeldError.default_code
+
+
+def new_run_id(ledger: Ledger) -> str:
+    """Return the id under which the ledger keeps this run: Prefect's, with a number where it was used.
+
+    Prefect's «Retry» starts the same flow run again; what became of the first try's plan is not to be counted
+    as this one's.
+    """
+    first = str(flow_run.id or uuid4())
+    tries = (first if number == 1 else f"{first}-{number}" for number in count(1))
+    return next(run_id for run_id in tries if not ledger.knows_run(run_id))
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class SyncReport:
     ambiguous: int
     requests: int
     seconds: float
+    unsettled: int = 0  # of earlier runs: sent then, and still looked for; no row of this run's plan
     dry_run: bool = False
     writes: int = 0
     warnings: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class SyncReport:
     @property
     def has_rejects(self) -> bool:
         """Tell whether a person has something to look at."""
-        return bool(self.invalid or self.rejected or self.ambiguous)
+        return bool(self.invalid or self.rejected or self.ambiguous or self.unsettled)
 
 
 def build_report(space: Workspace) -> SyncReport:
@@ -76,7 +77,8 @@ def build_report(space: Workspace) -> SyncReport:
         applied=_tally(space, space.ledger.settled(space.run_id, OutcomeState.APPLIED)),
         rejected=states[OutcomeState.REJECTED],
         deferred=states[OutcomeState.DEFERRED],
-        ambiguous=states[OutcomeState.AMBIGUOUS] + sum(len(keys) for keys in space.unknown.values()),
+        ambiguous=states[OutcomeState.AMBIGUOUS],
+        unsettled=sum(len(keys) for keys in space.unknown.values()),
         requests=space.client.requests,
         seconds=round(sum(space.seconds.values()), 2),
         dry_run=space.dry_run,
@@ -158,7 +160,7 @@ def _totals(result: SyncReport) -> list[str]:
         f"| Не прошли проверку данных | {result.invalid} |",
         f"| Отклонены amoCRM | {result.rejected} |",
         f"| Отложены до следующего запуска | {result.deferred} |",
-        f"| Ответ amoCRM потерян, проверяется | {result.ambiguous} |",
+        f"| Ответ amoCRM потерян, проверяется | {result.ambiguous + result.unsettled} |",
         "",
         (
             f"Запросов к amoCRM: {result.requests}, из них на запись: {result.writes}. "
@@ -177,7 +179,8 @@ def report(run_id: str) -> dict[str, Any]:
     space = workspace(run_id)
     result = build_report(space)
     data = result.as_dict()
-    news = bool(space.fresh_rejects or result.rejected or result.ambiguous)
+    lost = result.ambiguous + result.unsettled
+    news = bool(space.fresh_rejects or result.rejected or lost)
     worth_telling = bool(space.plan or news or space.full or space.dry_run)
     if worth_telling:
         base_url = str(space.client.base_url)
@@ -194,7 +197,7 @@ def report(run_id: str) -> dict[str, Any]:
             counts = {"planned": len(space.plan), "invalid": result.invalid, "rejected": result.rejected}
             emit("sync.completed", space.uid, space.clinic.name, "info", counts, space.ledger)
         if news:
-            counts = {"invalid": result.invalid, "rejected": result.rejected, "ambiguous": result.ambiguous}
+            counts = {"invalid": result.invalid, "rejected": result.rejected, "ambiguous": lost}
             emit("rows.rejected", space.uid, space.clinic.name, "warning", counts, space.ledger)
     get_run_logger().info("Sync of %s: %d rows planned, %d writes", space.uid, len(space.plan), result.writes)
     return data

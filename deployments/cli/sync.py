@@ -46,10 +46,10 @@ def sync(
             summary.add_row(f"{kind} {action}", str(planned[kind][action]), str(applied[kind][action]))
     summary.add_row("links", str(planned["links"]), str(applied["links"]))
     summary.add_row("notes", str(planned["notes"]), str(applied["notes"]))
-    for key in ("invalid", "rejected", "deferred", "ambiguous", "requests", "writes", "seconds"):
+    for key in ("invalid", "rejected", "deferred", "ambiguous", "unsettled", "requests", "writes", "seconds"):
         summary.add_row(key, "", str(result[key]))
     show(result, output, summary)
-    if result["invalid"] or result["rejected"] or result["ambiguous"]:
+    if any(result[key] for key in ("invalid", "rejected", "ambiguous", "unsettled")):
         say(f"Some rows were not transferred: ident-amocrm rejects list --clinic {name}")
         raise typer.Exit(DONE_WITH_REJECTS)
 

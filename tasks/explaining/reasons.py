@@ -43,6 +43,10 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
         "the note of the changed time is not written yet",
         "ещё не записано примечание о переносе",
     ),
+    "note_refused": (
+        "amoCRM refused the note of the changed time",
+        "amoCRM не приняла примечание о переносе",
+    ),
     "run_stopped": ("the run stopped before its turn", "запуск остановился раньше"),
     "stopped_by_operator": ("the transfer was stopped", "передачу остановили"),
     "run_in_progress": ("a run is at it now", "запуск ещё идёт"),

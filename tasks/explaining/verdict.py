@@ -52,6 +52,7 @@ class Verdict(StrEnum):
 
 ARRIVED = frozenset({Verdict.TRANSFERRED, Verdict.UPDATE_WAITING})
 #: Reasons that nothing but a person's word ends.
+NO_STAGE = "stage_not_mapped"
 WORD = {
     MAYBE_REMOVED: (Verdict.MAYBE_REMOVED, "decide_removed"),
     MANY_PAST_MOVES: (Verdict.MANY_PAST_MOVES, "confirm_moves"),
@@ -169,6 +170,8 @@ def _refused(facts: Facts) -> Judgement | None:
         verdict, remedy = WORD[parked.reason]
         next_try = "next_tick" if parked.released else "next_word"
         return Judgement(verdict, remedy, _tick(facts, next_try), values)
+    if parked.reason == NO_STAGE:
+        return Judgement(Verdict.STAGE_NOT_MAPPED, "map_stage", _parked(facts, parked), values)
     if parked.reason == SEVERAL:
         return Judgement(Verdict.SEVERAL_CANDIDATES, "choose_candidate", _parked(facts, parked), values)
     return Judgement(Verdict.REFUSED, "correct_and_retry", _parked(facts, parked), values)
@@ -233,8 +236,6 @@ def _deferred(facts: Facts) -> Judgement | None:
     if facts.waiting_since is None and last.state in {OutcomeState.APPLIED, OutcomeState.REJECTED}:
         return None
     values: dict[str, Value] = {"reason": last.reason, "since": facts.waiting_since or last.planned_at}
-    if last.reason == "stage_not_mapped":
-        return Judgement(Verdict.STAGE_NOT_MAPPED, "map_stage", _tick(facts), values)
     if last.state is None:
         run = facts.last_run
         here = run is not None and (run.run_id, run.state) == (last.run_id, "running")

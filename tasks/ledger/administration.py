@@ -198,15 +198,19 @@ class Administration:
             LeaseHeldError: When another process has it.
         """
         with self.database.write() as link:
+            free = {"clinic_uid": clinic_uid, "owner": "", "token": 0, "expires_at": 0.0}
+            self.database.upsert(link, lease, [free], [])
+            # SQLite's writers queue up; PostgreSQL's do not, so the row is locked before it is judged.
+            query = sa.select(lease).where(lease.c.clinic_uid == clinic_uid).with_for_update()
+            row = link.execute(query).mappings().one()
             now = self.database.now(link)
-            row = link.execute(sa.select(lease).where(lease.c.clinic_uid == clinic_uid)).mappings().first()
-            left = row["expires_at"] + grace - now if row is not None and row["expires_at"] else 0.0
-            if row is not None and left > 0 and not is_dead(row["owner"]):
+            left = row["expires_at"] + grace - now if row["expires_at"] else 0.0
+            if left > 0 and not is_dead(row["owner"]):
                 raise LeaseHeldError(
                     problem=f"Another run is transferring this clinic (owner {row['owner']}).",
                     remedy=f"Wait for it; a run that died gives way in {left:.0f} s.",
                 )
-            token = (row["token"] if row is not None else 0) + 1
+            token = row["token"] + 1
             values = {"clinic_uid": clinic_uid, "owner": owner, "token": token, "expires_at": now + seconds}
             self.database.upsert(link, lease, [values], ["owner", "token", "expires_at"])
         return int(token)
@@ -262,6 +266,11 @@ class Administration:
         }
         with self.database.write() as link:
             self.database.upsert(link, run, [row], ["started_at", "state"])
+
+    def knows_run(self, run_id: str) -> bool:
+        """Tell whether a run was started under an id."""
+        with self.database.read() as link:
+            return link.execute(sa.select(run.c.run_id).where(run.c.run_id == run_id)).first() is not None
 
     def finish_run(self, run_id: str, state: str, counts: Mapping[str, Any]) -> None:
         """Record the end of a run."""

@@ -62,11 +62,14 @@ class Database:
             yield connection
 
     def now(self, connection: sa.Connection) -> float:
-        """Return the database's own clock in epoch seconds: leases of several machines are compared by it."""
+        """Return the database's own clock in epoch seconds: leases of several machines are compared by it.
+
+        PostgreSQL's ``now()`` is when the transaction began, which may have waited for a lock since.
+        """
         text = (
             "SELECT (julianday('now') - 2440587.5) * 86400.0"
             if self.is_sqlite
-            else "SELECT extract(epoch FROM now())"
+            else "SELECT extract(epoch FROM clock_timestamp())"
         )
         return float(connection.execute(sa.text(text)).scalar_one())
 

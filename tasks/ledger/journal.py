@@ -29,6 +29,9 @@ __all__ = ["Journal"]
 
 SETTLED = frozenset({OutcomeState.APPLIED, OutcomeState.REJECTED})
 ENTITIES = {Kind.CONTACT, Kind.LEAD}
+#: A link has no card of its own: its reject is listed with its deal, under the datum it carries over.
+LINK_FIELD = "patient_id"
+LINKED = (Kind.LINK, OutcomeState.APPLIED)
 
 
 class Journal:
@@ -219,15 +222,10 @@ class Journal:
                     if row.kind is kind and row.state is OutcomeState.APPLIED
                 ]
                 _clear_rejects(connection, clinic_uid, kind.value, done)
-        self._add_rejects(
-            connection,
-            clinic_uid,
-            [
-                Reject(row.kind.value, row.source_id, row.reason, row.field, row.data_hash)
-                for row in outcomes
-                if row.state is OutcomeState.REJECTED and row.kind in ENTITIES
-            ],
-        )
+        linked = [row.source_id for row in outcomes if (row.kind, row.state) == LINKED]
+        for part in chunks(linked):
+            connection.execute(sa.delete(reject).where(_of_links(clinic_uid), reject.c.source_id.in_(part)))
+        self._add_rejects(connection, clinic_uid, _rejects(outcomes))
 
     def settled(self, run_id: str, state: OutcomeState | None = None) -> set[tuple[Kind, int]]:
         """Return rows of a run that have an outcome, or this one."""
@@ -325,22 +323,48 @@ class Journal:
         with self.database.write() as connection:
             return int(connection.execute(change.values(released=True)).rowcount)
 
-    def released_keys(self, clinic_uid: str) -> dict[Kind, frozenset[int]]:
-        """Return rejects a person released, as keys of contacts and leads."""
-        kinds = {
-            "patient": Kind.CONTACT,
-            "contact": Kind.CONTACT,
-            "appointment": Kind.LEAD,
-            "lead": Kind.LEAD,
-        }
+    def released_links(self, clinic_uid: str) -> frozenset[int]:
+        """Return deals whose refused link is to be tried again."""
+        query = sa.select(reject.c.source_id).where(_of_links(clinic_uid), reject.c.released.is_(True))
+        with self.database.read() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    def released_keys(self, clinic_uid: str, reason: str | None = None) -> dict[Kind, frozenset[int]]:
+        """Return rejects that were released, or those of one reason, as keys of contacts and leads."""
+        contacts, leads = dict.fromkeys(("patient", "contact"), Kind.CONTACT), ("appointment", "lead")
+        kinds = contacts | dict.fromkeys(leads, Kind.LEAD)
         query = sa.select(reject.c.entity, reject.c.source_id).where(
             reject.c.clinic_uid == clinic_uid, reject.c.released.is_(True)
         )
+        if reason is not None:
+            query = query.where(reject.c.reason == reason)
         found: dict[Kind, set[int]] = {}
         with self.database.read() as connection:
             for entity, source_id in connection.execute(query):
                 found.setdefault(kinds[entity], set()).add(source_id)
         return {kind: frozenset(ids) for kind, ids in found.items()}
+
+
+def _rejects(outcomes: Sequence[Outcome]) -> list[Reject]:
+    """Return what to list of the outcomes; a link that was refused alone keeps no data of its deal back."""
+    refused = [row for row in outcomes if row.state is OutcomeState.REJECTED]
+    leads = {row.source_id for row in refused if row.kind is Kind.LEAD}
+    cards = [
+        Reject(row.kind.value, row.source_id, row.reason, row.field, row.data_hash)
+        for row in refused
+        if row.kind in ENTITIES
+    ]
+    links = [
+        Reject(Kind.LEAD.value, row.source_id, row.reason, LINK_FIELD)
+        for row in refused
+        if row.kind is Kind.LINK and row.source_id not in leads
+    ]
+    return cards + links
+
+
+def _of_links(clinic_uid: str) -> sa.ColumnElement[bool]:
+    of_leads = reject.c.entity == Kind.LEAD.value
+    return sa.and_(reject.c.clinic_uid == clinic_uid, of_leads, reject.c.field == LINK_FIELD)
 
 
 def _close(connection: sa.Connection, attempt_id: int) -> tuple[str, int]:

@@ -37,8 +37,18 @@ def upsert_applied(
     clinic_uid: str,
     account_id: int,
     rows: Sequence[AppliedRow],
+    *,
+    keep_sent: bool = False,
 ) -> None:
     """Write snapshot rows inside a transaction.
+
+    Args:
+        database: The ledger's database.
+        connection: Its writing transaction.
+        clinic_uid: The clinic.
+        account_id: The account.
+        rows: The rows.
+        keep_sent: Whether what was sent without a receipt may still stand in amoCRM.
 
     Raises:
         GuardError: When an amoCRM entity already belongs to another row: two patients never share a contact.
@@ -71,7 +81,8 @@ def upsert_applied(
             remedy="Nothing of the batch was recorded; run sync --full, and reconcile if it comes back.",
             code="entity_taken",
         ) from None
-    drop_replaced(connection, clinic_uid, rows)
+    if not keep_sent:
+        drop_replaced(connection, clinic_uid, rows)
 
 
 class Snapshot:
@@ -146,15 +157,23 @@ class Snapshot:
             row = connection.execute(query).first()
         return (row[0], row[1]) if row else None
 
-    def apply_local(self, clinic_uid: str, account_id: int, rows: Sequence[AppliedRow]) -> None:
+    def apply_local(
+        self, clinic_uid: str, account_id: int, rows: Sequence[AppliedRow], *, keep_sent: bool = False
+    ) -> None:
         """Move snapshot rows that need no receipt: nothing was to be written, or an entity is claimed.
+
+        Args:
+            clinic_uid: The clinic.
+            account_id: The account.
+            rows: The rows.
+            keep_sent: Whether what was sent without a receipt may still stand in amoCRM.
 
         Raises:
             GuardError: When an amoCRM entity already belongs to another row.
         """
         if rows:
             with self.database.write() as connection:
-                upsert_applied(self.database, connection, clinic_uid, account_id, rows)
+                upsert_applied(self.database, connection, clinic_uid, account_id, rows, keep_sent=keep_sent)
 
     def forget(self, clinic_uid: str, kind: Kind, ids: Collection[int]) -> None:
         """Drop snapshot rows; the next plan creates or adopts their entities anew."""

@@ -28,13 +28,15 @@ def create_leads(load: Load, cards: Sequence[Card]) -> None:
         contact_id = load.contact_ids.get(card.patient_id) if card.patient_id is not None else None
         place = load.cards.place(is_primary=card.is_primary, stage_key=card.stage_key)
         if contact_id is None or place is None:
-            reason = "waits_for_patient" if contact_id is None else "stage_not_mapped"
+            # Only another status or another mapping gives it a stage, and both make it due again.
+            state, reason = (
+                (OutcomeState.DEFERRED, "waits_for_patient")
+                if contact_id is None
+                else (OutcomeState.REJECTED, "stage_not_mapped")
+            )
             load.journal.record_outcomes(
                 load.clinic_uid,
-                [
-                    load.outcome(card, OutcomeState.DEFERRED, reason),
-                    load.outcome(card, OutcomeState.DEFERRED, reason, kind=Kind.LINK),
-                ],
+                [load.outcome(card, state, reason), load.outcome(card, state, reason, kind=Kind.LINK)],
             )
             continue
         change = load.cards.change(
@@ -73,10 +75,11 @@ def update_leads(load: Load, cards: Sequence[Card], *, noted: frozenset[int]) ->
                 outcomes.append(load.outcome(card, OutcomeState.DEFERRED, "not_in_amocrm", kind=Kind.NOTE))
             load.journal.record_outcomes(load.clinic_uid, outcomes)
             continue
-        if card.row.source_id in noted and not _note(load, card, remote):
+        note = _note(load, card, remote) if card.row.source_id in noted else OutcomeState.APPLIED
+        if note is not OutcomeState.APPLIED:
             # The old time stands nowhere but in the deal: it is not replaced before the note is there.
-            waits = load.outcome(card, OutcomeState.DEFERRED, "note_pending")
-            load.journal.record_outcomes(load.clinic_uid, [waits])
+            reason = "note_refused" if note is OutcomeState.REJECTED else "note_pending"
+            load.journal.record_outcomes(load.clinic_uid, [load.outcome(card, note, reason)])
             continue
         payload, place = _update(load, card, remote)
         receipt = _receipt(card, place, None)
@@ -186,8 +189,8 @@ def _last_sent(card: Card, remote: RemoteLead) -> Place | None:
     return current if current in places else places[-1] if places else None
 
 
-def _note(load: Load, card: Card, remote: RemoteLead) -> bool:
-    """Write the old time of a rescheduled appointment into a note, once; tell whether it is settled.
+def _note(load: Load, card: Card, remote: RemoteLead) -> OutcomeState:
+    """Write the old time of a rescheduled appointment into a note, once; return how that ended.
 
     The note goes before the deal's time is replaced, because amoCRM is the only place that still has the old
     one. The latest notes are read first: a note whose run died before the deal was updated is not repeated.
@@ -204,17 +207,19 @@ def _note(load: Load, card: Card, remote: RemoteLead) -> bool:
             attempt = load.journal.begin_attempt(load.run_id, load.clinic_uid, load.account_id, batch)
             try:
                 load.destination.add_note(remote.id, text)
-            except (AmbiguousWriteError, RowError) as error:
+            except AmbiguousWriteError as error:
                 # The next run reads the notes again before it writes one, so the attempt need not stay open.
                 outcome = load.outcome(note_card, OutcomeState.DEFERRED, error.code)
+            except RowError as error:
+                outcome = load.outcome(note_card, OutcomeState.REJECTED, error.code)
             except IdentAmocrmError as error:
                 deferred = [load.outcome(note_card, OutcomeState.DEFERRED, error.code)]
                 load.journal.close_attempt(attempt.id, deferred)
                 raise
             load.journal.close_attempt(attempt.id, [outcome])
-            return outcome.state is OutcomeState.APPLIED
+            return outcome.state
     load.journal.record_outcomes(load.clinic_uid, [outcome])
-    return True
+    return outcome.state
 
 
 def _receipt(

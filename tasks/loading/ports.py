@@ -114,6 +114,9 @@ class Journal(Protocol):
     def applied_rows(self, clinic_uid: str, kind: Kind, ids: Collection[int]) -> Mapping[int, AppliedRow]:
         """Return the snapshot of the given entities."""
 
+    def owner_of(self, account_id: int, kind: Kind, amo_id: int) -> tuple[str, int] | None:
+        """Return the clinic and source id an amoCRM entity belongs to, ``None`` when it is free."""
+
 
 class Cards(Protocol):
     """The mapping, as far as loading needs it."""

@@ -6,11 +6,11 @@ read downwards to the mark that the attempt recorded before its request left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from tasks.loading.ports import Load, Remote
-from tasks.loading.resolve import marked
+from tasks.loading.resolve import is_free, marked
 from tasks.records import (
     MAYBE_REMOVED,
     Action,
@@ -61,7 +61,9 @@ def _settle(
     found: dict[int, Remote] = {}
     for remote in load.destination.newest_down_to(attempt.kind, attempt.highest_amo_id):
         key = wanted.get(load.cards.external_ids(attempt.kind, remote))
-        if key is not None and (key not in found or remote.id < found[key].id):
+        if key is None or (key in found and found[key].id < remote.id):
+            continue
+        if is_free(load, attempt.kind, remote.id, key):
             found[key] = remote
     missing = frozenset(attempt.source_ids) - found.keys()
     proven = (
@@ -77,12 +79,17 @@ def _settle(
             load.journal.note_scan(attempt.id, now)
         return missing
     # A card merged into an older one left its mark there, below the attempt's highest id.
-    merged = {mark: marked(load, attempt.kind, mark) for mark, key in wanted.items() if key in missing}
-    found |= {wanted[mark]: remote for mark, remote in merged.items() if remote is not None}
+    taken: set[int] = set()
+    for mark, key in wanted.items():
+        bearer = marked(load, attempt.kind, mark) if key in missing else None
+        if bearer is not None and is_free(load, attempt.kind, bearer.id, key):
+            found[key] = bearer
+        elif bearer is not None:
+            taken.add(key)
     missing = frozenset(attempt.source_ids) - found.keys()
     adopted = _adopted(load, attempt, found)
     load.journal.acknowledge(
-        attempt.id, adopted, _found_again(attempt, adopted) + _absent(load, attempt, missing)
+        attempt.id, adopted, _found_again(attempt, adopted) + _absent(load, attempt, missing, taken)
     )
     return frozenset()
 
@@ -117,15 +124,18 @@ def _found_again(attempt: Attempt, adopted: Sequence[AppliedRow]) -> list[Outcom
     ]
 
 
-def _absent(load: Load, attempt: Attempt, missing: frozenset[int]) -> list[Outcome]:
+def _absent(load: Load, attempt: Attempt, missing: frozenset[int], taken: Collection[int]) -> list[Outcome]:
     """Return the outcomes of rows that two scans did not find.
 
-    They are sent again, unless a person may have deleted them meanwhile: then a person decides.
+    They are sent again, unless a person may have deleted them meanwhile, or has merged them into the card of
+    another row: then a person decides.
     """
     removed = missing and load.destination.trashed_above(attempt.kind, attempt.highest_amo_id)
-    if removed:
-        return _outcomes(attempt, tuple(missing), OutcomeState.REJECTED, MAYBE_REMOVED)
-    return _outcomes(attempt, tuple(missing), OutcomeState.DEFERRED, "proven_absent")
+    decided = missing if removed else missing & set(taken)
+    return [
+        *_outcomes(attempt, tuple(decided), OutcomeState.REJECTED, MAYBE_REMOVED),
+        *_outcomes(attempt, tuple(missing - decided), OutcomeState.DEFERRED, "proven_absent"),
+    ]
 
 
 def _outcomes(attempt: Attempt, keys: tuple[int, ...], state: OutcomeState, reason: str) -> list[Outcome]:

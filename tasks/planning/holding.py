@@ -9,12 +9,14 @@ import pandas as pd
 
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow
 
-__all__ = ["FOR_A_PERSON", "MANY_PAST_MOVES", "SEVERAL_CANDIDATES", "moves_of_the_past"]
+__all__ = ["FOR_A_PERSON", "MANY_PAST_MOVES", "NOT_IN_AMOCRM", "SEVERAL_CANDIDATES", "moves_of_the_past"]
 
 #: Several contacts have the patient's phone and name.
 SEVERAL_CANDIDATES: Final = "several_candidates"
 #: IDENT changed more old appointments at once than a clinic does by hand (``ident.md`` 1.8: mass back-fill).
 MANY_PAST_MOVES: Final = "many_past_moves"
+#: A person deleted the card, or merged it into another one.
+NOT_IN_AMOCRM: Final = "not_in_amocrm"
 #: Reasons that nothing but a person's word ends.
 FOR_A_PERSON: Final = frozenset({SEVERAL_CANDIDATES, MAYBE_REMOVED, MANY_PAST_MOVES})
 

@@ -345,10 +345,10 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         2,
     ),
     "stage": (
-        replace(VISIT, waiting_since=EARLIER, **planned(OutcomeState.DEFERRED, "stage_not_mapped")),
+        replace(VISIT, held=(held("lead", "stage_not_mapped", 41),)),
         Verdict.STAGE_NOT_MAPPED,
         "map_stage",
-        "next_tick",
+        "next_parked",
         2,
     ),
     "answer lost": (

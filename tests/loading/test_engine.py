@@ -119,6 +119,8 @@ def test_a_refused_link_is_told_and_the_others_go_on(room: Room) -> None:
     room.amo.faults["link"] = [ValidationRejectedError(problem="400", remedy="")]
     run = room.run()
     assert run.states(Kind.LINK) == {1: (OutcomeState.REJECTED, "validation_rejected"), 2: APPLIED}
+    [(_uid, listed)] = room.ledger.rejects(UID)
+    assert (listed.entity, listed.source_id, listed.field) == ("lead", 1, "patient_id")
 
 
 FAULTS: dict[str, Fault | IdentAmocrmError | None] = {

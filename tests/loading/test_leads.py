@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.errors import AmoCrmUnavailableError, BlockedError
+from tasks.errors import AmoCrmUnavailableError, BlockedError, ValidationRejectedError
 from tasks.records import AppliedRow, Kind, OutcomeState
 from tests.support.fake_amocrm import UID, mark, never_arrived, silent_about_first
 from tests.support.loading_room import (
@@ -69,13 +69,17 @@ def test_a_deal_waits_for_a_contact_whose_answer_was_lost(room: Room) -> None:
     assert room.run(now=100.0).states(Kind.LEAD) == {1: APPLIED}
 
 
-def test_a_deal_without_a_stage_waits_until_one_is_mapped(room: Room) -> None:
+def test_a_deal_without_a_stage_is_listed_until_one_is_mapped(room: Room) -> None:
     room.add(patients=1, appointments=1)
     room.appointments[1].stage_key = "in_progress"
     run = room.run()
-    waits = (OutcomeState.DEFERRED, "stage_not_mapped")
-    assert (run.states(Kind.LEAD), run.states(Kind.LINK)) == ({1: waits}, {1: waits})
+    parked = (OutcomeState.REJECTED, "stage_not_mapped")
+    assert (run.states(Kind.LEAD), run.states(Kind.LINK)) == ({1: parked}, {1: parked})
     assert room.amo.marks(Kind.LEAD) == []
+    assert room.ledger.open_keys(UID) == {}, "it is not tried in every run"
+    assert [(row.source_id, row.reason) for _uid, row in room.ledger.rejects(UID)] == [
+        (1, "stage_not_mapped")
+    ]
 
 
 def test_a_refused_deal_takes_its_link_with_it(room: Room) -> None:
@@ -122,6 +126,18 @@ def test_a_note_whose_answer_was_lost_holds_the_new_time_back_and_is_not_repeate
     assert list(transferred.amo.notes_of.values()) == [[NOTE]]
     assert value(transferred, START) != old
     assert transferred.run().rows == []
+
+
+def test_a_refused_note_parks_its_deal_instead_of_being_tried_in_every_run(transferred: Room) -> None:
+    old = value(transferred, START)
+    transferred.appointments[1].start_at = NEW_TIME
+    transferred.amo.faults["note"] = [ValidationRejectedError(problem="400", remedy="")]
+    run = transferred.run()
+    assert run.states(Kind.NOTE) == {1: (OutcomeState.REJECTED, "validation_rejected")}
+    assert run.states(Kind.LEAD) == {1: (OutcomeState.REJECTED, "note_refused")}
+    assert value(transferred, START) == old
+    assert transferred.ledger.open_keys(UID) == {}
+    assert [row.reason for _uid, row in transferred.ledger.rejects(UID)] == ["note_refused"]
 
 
 def test_a_note_that_stops_the_run_leaves_the_old_time(transferred: Room) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.errors import AmoCrmUnavailableError
 from tasks.records import MAYBE_REMOVED, Kind, OutcomeState
-from tests.support.fake_amocrm import UID, FakeAmo, half, lost, mark, never_arrived
+from tests.support.fake_amocrm import MARK, UID, FakeAmo, half, lost, mark, never_arrived
 from tests.support.loading_room import CITY, PHONE, Room
 
 FAR, MINUTE = 1_000_000.0, 60.0
@@ -164,3 +164,45 @@ def test_a_twin_that_amocrm_shows_late_is_left_to_people(room: Room) -> None:
     room.amo.store(Kind.CONTACT, late)  # later than the promise allows
     assert room.run(now=FAR * 2).rows == []
     assert len(room.amo.marks(Kind.CONTACT)) == 2
+
+
+def merge_under_the_others_mark(room: Room) -> int:
+    """Merge the contacts of patients 1 and 2 as a person may: the first card with the second one's mark."""
+    first, second = (room.amo.of(Kind.CONTACT, key)["id"] for key in (1, 2))
+    room.amo.merge(first, second)
+    room.amo.entities[Kind.CONTACT][first]["custom_fields_values"] = [
+        {"field_id": MARK, "values": [{"value": mark(Kind.CONTACT, 2)}]}
+    ]
+    return int(first)
+
+
+def test_two_of_our_contacts_merged_under_the_other_mark_stop_nobody_else(room: Room) -> None:
+    room.add(patients=3)
+    room.run()
+    first = merge_under_the_others_mark(room)
+    for key in room.patients:
+        room.patients[key]["city"] = "Тверь"
+    run = room.run()
+    assert run.stopped is None
+    assert run.states(Kind.CONTACT) == {
+        1: APPLIED,
+        2: (OutcomeState.REJECTED, "not_in_amocrm"),
+        3: APPLIED,
+    }
+    assert room.ledger.applied_rows(UID, Kind.CONTACT, [1])[1].amo_id == first
+
+
+def test_a_lost_contact_merged_into_another_of_ours_stops_nobody_else(room: Room) -> None:
+    room.add(patients=1)
+    room.run()
+    room.add(patients=2)
+    room.amo.faults["create"] = [lost]
+    room.run(now=FAR)
+    merge_under_the_others_mark(room)
+    room.run(now=FAR)
+    run = room.run(now=FAR + MINUTE)
+    assert run.stopped is None
+    assert room.ledger.open_attempts(UID) == []
+    assert len(room.amo.entities[Kind.CONTACT]) == 1, "nothing is made again that a person merged"
+    listed = [(row.source_id, row.reason) for _uid, row in room.ledger.rejects(UID)]
+    assert listed == [(2, MAYBE_REMOVED)]

@@ -59,6 +59,15 @@ def test_what_cannot_be_known_to_be_dead_is_waited_for(ledger: Ledger, owner: st
         LeaseKeeper(ledger, UID, SECONDS, GRACE)
 
 
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="Linux has namespaces")
+def test_a_process_of_another_container_is_not_known_to_be_dead(ledger: Ledger) -> None:
+    owner = this_machine().replace(Path("/proc/self/ns/pid").readlink().name.strip("pid:[]"), "4026539999")
+    assert owner != this_machine()
+    owned_by(ledger, f"{owner}:{ended_process()}:abc", expires_in=SECONDS)
+    with pytest.raises(LeaseHeldError):
+        LeaseKeeper(ledger, UID, SECONDS, GRACE)
+
+
 def test_another_machines_last_request_is_waited_for(ledger: Ledger) -> None:
     owned_by(ledger, "elsewhere-5:1:abc", expires_in=-GRACE + 5)
     with pytest.raises(LeaseHeldError):

@@ -32,7 +32,7 @@ from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.load import apply_plan, recover_attempts
 from tasks.mapping.autoconfigure import apply, propose
 from tasks.mapping.model import Mapping as CardMapping
-from tasks.plan import build_plan
+from tasks.plan import build_cards, build_plan
 from tasks.reconcile_report import ReconcileReport, build_reconcile_report, reconcile_markdown
 from tasks.records import Kind
 from tasks.report import SyncReport, build_report
@@ -106,6 +106,17 @@ class ClinicSteps:
             build_plan(space)
             apply_plan(space)
             return build_report(space)
+
+    def dry_run(self, mode: str = "incremental") -> SyncReport:
+        with self._read(mode, dry_run=True) as space:
+            build_plan(space)
+            return build_report(space)
+
+    def row_hash(self, kind: Kind, key: int) -> int:
+        """Return the hash of a card as IDENT has it now."""
+        with self._read("full", dry_run=True) as space:
+            build_cards(space)
+            return space.cards[kind].row_hash(key)
 
     def reconcile(self, *, dry_run: bool = False) -> Reconciled:
         with self._read("reconcile", dry_run=dry_run) as space:
