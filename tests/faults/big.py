@@ -31,7 +31,9 @@ class Big:
         self.world, self.verdict, self.differing, self.seconds = world, verdict, differing, seconds
 
 
-def big(folder: Path, crm: StandIn, *, patients: int, appointments: int, seed: int) -> Big:
+def big(
+    folder: Path, crm: StandIn, *, patients: int, appointments: int, seed: int, rate: float = RATE
+) -> Big:
     """Load a clinic twice, with and without faults, and compare the two accounts."""
     began = time.monotonic()
     today = datetime.now(tz=ZoneInfo(TIMEZONE)).date()
@@ -45,7 +47,7 @@ def big(folder: Path, crm: StandIn, *, patients: int, appointments: int, seed: i
     world = World.copy(origin, crm, folder / "stormy", seed)
     with world.open():
         for number in range(RUNS):
-            told = world.run(rate=RATE, seed=seed + number, settings=SETTINGS)
+            told = world.run(rate=rate, seed=seed + number, settings=SETTINGS)
             world.clock.sleep(61)
             if not (told.code or told.planned or told.unknown):
                 break

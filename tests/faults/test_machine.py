@@ -70,12 +70,12 @@ class Transfer(RuleBasedStateMachine):
                 self._folder.cleanup()
 
 
-@pytest.mark.parametrize("examples", [4])
+@pytest.mark.parametrize("examples", [3])
 def test_any_order_of_events_ends_well(examples: int, origin: Template, crm: StandIn) -> None:
     Transfer.crm, Transfer.origin = crm, origin
     found = settings(
         max_examples=examples,
-        stateful_step_count=8,
+        stateful_step_count=6,
         deadline=None,
         derandomize=True,
         database=None,
