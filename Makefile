@@ -38,7 +38,7 @@ odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 	fi
 
 test: $(STAMP) odbc  ## Install and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
