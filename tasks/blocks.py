@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Literal, cast
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
-from tasks.errors import NotConnectedError
+from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.ident.connection import IdentConnection
 
 __all__ = [
@@ -71,6 +71,11 @@ class AmoCrmAccount(Block):
     redirect_uri: str = Field(
         default="", title="OAuth: Redirect URI", description="Точно как в настройках интеграции."
     )
+    authorization_code: SecretStr = Field(
+        default=SecretStr(""),
+        title="OAuth: код авторизации",
+        description="Одноразовый, действует 20 минут; после connect-amocrm стирается.",
+    )
     access_token: SecretStr = Field(
         default=SecretStr(""), title="OAuth: access token", description="Обновляется сам, не изменяйте."
     )
@@ -113,35 +118,48 @@ def register() -> None:
     AmoCrmAccount.register_type_and_schema()
 
 
-def save_database(clinic: str, connection: IdentConnection) -> None:
+def save_database(block: str, connection: IdentConnection) -> None:
     """Save how a clinic's database is reached."""
     names = set(IdentDatabase.model_fields) & set(type(connection).model_fields)
-    block = IdentDatabase.model_validate({name: getattr(connection, name) for name in names})
-    block.save(block_name(clinic), overwrite=True)
+    made = IdentDatabase.model_validate({name: getattr(connection, name) for name in names})
+    made.save(block, overwrite=True)
 
 
-def load_database(clinic: str) -> IdentConnection:
+def load_database(block: str) -> IdentConnection:
     """Return how a clinic's database is reached.
 
     Raises:
         NotConnectedError: When the block is not there, deleted in the UI for example.
+        ConfigurationError: When it was filled in with what no connection can have.
     """
     try:
-        block = cast("IdentDatabase", IdentDatabase.load(block_name(clinic)))
+        found = cast("IdentDatabase", IdentDatabase.load(block))
     except ValueError:
         raise NotConnectedError(
-            problem=f"The block «IDENT Database» of clinic {clinic!r} is missing in Prefect.",
-            remedy=f"Connect it again: ident-amocrm connect-database {clinic} --help",
+            problem=f"The block «IDENT Database» {block!r} is missing in Prefect.",
+            remedy="Fill it in (Blocks, IDENT Database), or run: ident-amocrm connect-database --help",
             code="block_missing",
         ) from None
     names = set(IdentDatabase.model_fields) & set(IdentConnection.model_fields)
-    return IdentConnection.model_validate({name: getattr(block, name) for name in names})
+    values = {name: getattr(found, name) for name in names}
+    values["instance"] = values["instance"] or None
+    if values["instance"]:
+        values["port"] = None  # the form's default would win over the instance
+    try:
+        return IdentConnection.model_validate(values)
+    except ValidationError as error:
+        named = ", ".join(str(problem["loc"][0]) for problem in error.errors() if problem["loc"])
+        raise ConfigurationError(
+            problem=f"The block «IDENT Database» {block!r} is not filled in correctly: {named}.",
+            remedy="Correct it in Prefect's UI (Blocks), then connect again.",
+            code="connection_settings",
+        ) from None
 
 
-def delete_database(clinic: str) -> None:
+def delete_database(block: str) -> None:
     """Forget how a clinic's database is reached; harmless when it is forgotten already."""
     try:
-        IdentDatabase.delete(block_name(clinic))
+        IdentDatabase.delete(block)
     except ValueError:
         return
 

@@ -33,6 +33,7 @@ from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.rebaseline import demand_rebaseline
 from tasks.records import Account, Kind
 from tasks.settings import Settings, load_settings
+from tasks.subscribe import begin_trial
 
 __all__ = [
     "AMOCRM",
@@ -49,6 +50,7 @@ __all__ = [
 
 INSTALLATION = "installation"
 AMOCRM = "amocrm"
+WRITABLE = "The login may write to the database. Ask IDENT's support for a read-only one (readonly_user)."
 
 
 @cache
@@ -65,12 +67,23 @@ def open_ledger(settings: Settings | None = None) -> Ledger:
 
 @dataclass(frozen=True, slots=True)
 class ConnectedDatabase:
-    """What a successful connection found."""
+    """What a successful connection found.
+
+    Attributes:
+        missing: Optional tables and columns that are not there.
+        writable: Whether the login may write.
+    """
 
     record: ConnectionRecord
     patients: int
     appointments: int
-    warnings: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    writable: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know."""
+        return (*self.missing, *((WRITABLE,) if self.writable else ()))
 
 
 def connect_database(
@@ -78,6 +91,7 @@ def connect_database(
     connection: IdentConnection,
     ledger: Ledger,
     *,
+    block: str | None = None,
     same_clinic: bool = False,
     clinic_uid: str | None = None,
 ) -> ConnectedDatabase:
@@ -87,6 +101,7 @@ def connect_database(
         name: The clinic's name, as commands and deployments call it.
         connection: How to reach the database.
         ledger: The installation's ledger.
+        block: The block that an operator filled in; by default one is made under the clinic's name.
         same_clinic: The clinic's database was moved or restored: keep its uid, compare with amoCRM anew.
         clinic_uid: The uid in the external ids in amoCRM, when the ledger that knew it is lost.
 
@@ -107,24 +122,23 @@ def connect_database(
         writable = may_write(engine)
         reader = IdentReader(engine, connection, catalogue=catalogue)
         found = reader.count()
-    warnings = list(catalogue.warnings)
-    if writable:
-        warnings.append(
-            "The login may write to the database. Ask IDENT's support for a read-only one (readonly_user)."
-        )
     record = _record(name, connection, fingerprint, ledger, same_clinic=same_clinic)
+    record = replace(record, block_name=_block(record, block, ledger))
     record = replace(record, fingerprint={**record.fingerprint, "columns": columns_of(catalogue)})
     for known in ledger.connections():
         if known.clinic_uid == record.clinic_uid and not same_clinic:
             check_highest(known, reader, ledger)
     if clinic_uid is not None and record.clinic_uid not in ledger.clinics():
         record = replace(record, clinic_uid=clinic_uid)
-    blocks.save_database(name, connection)
+    blocks.save_database(record.block_name, connection)
     ledger.save_connection(record)
     if same_clinic:
         demand_rebaseline(ledger, record.clinic_uid, "database_changed", by="connect-database")
+    begin_trial(ledger, load_settings())
     emit("database.connected", record.clinic_uid, name, "info", dict(found), ledger)
-    return ConnectedDatabase(record, found["patients"], found["appointments"], tuple(warnings))
+    return ConnectedDatabase(
+        record, found["patients"], found["appointments"], tuple(catalogue.warnings), writable
+    )
 
 
 def _record(
@@ -149,11 +163,24 @@ def _record(
     return ConnectionRecord(
         name=name,
         clinic_uid=uid,
-        block_name=blocks.block_name(name),
+        block_name=before.block_name if before is not None and before.removed_at is None else "",
         timezone=connection.timezone,
         fingerprint={**described, "place": place},
         connected_at=time.time(),
     )
+
+
+def _block(record: ConnectionRecord, wanted: str | None, ledger: Ledger) -> str:
+    """Return the block of a clinic: no two share one, also when one took another's former name."""
+    taken = {other.block_name for other in ledger.connections() if other.clinic_uid != record.clinic_uid}
+    if wanted in taken:
+        raise ConfigurationError(
+            problem=f"The block «IDENT Database» {wanted!r} belongs to another clinic.",
+            remedy="Fill in a block of its own for each clinic.",
+            code="block_in_use",
+        )
+    own = wanted or record.block_name or blocks.block_name(record.name)
+    return f"{own}-{record.clinic_uid}" if own in taken else own
 
 
 def _former(name: str, place: dict[str, object], ledger: Ledger) -> ConnectionRecord | None:
@@ -245,6 +272,7 @@ def _tested(
 def _connected(account: Account, base_url: str, ledger: Ledger) -> None:
     value = {"account_id": account.id, "base_url": base_url.rstrip("/"), "timezone": account.timezone}
     ledger.put_setting(INSTALLATION, AMOCRM, value, by="connect-amocrm")
+    begin_trial(ledger, load_settings())
     emit("amocrm.connected", "all", "amocrm", "info", {"account_id": account.id}, ledger)
 
 
@@ -293,7 +321,7 @@ def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConn
     Raises:
         IdentAmocrmError: When it cannot be reached, or lacks what the transfer needs.
     """
-    connection = blocks.load_database(record.name)
+    connection = blocks.load_database(record.block_name)
     check_server(connection)
     engine = build_engine(connection)
     with database_errors(connection):

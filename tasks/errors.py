@@ -102,9 +102,24 @@ class MappingError(ConfigurationError):
 
 
 class TransferRefusedError(ConfigurationError):
-    """The gate does not let the transfer run; ``problem`` lists each unmet condition."""
+    """The gate does not let the transfer run; ``problem`` lists each unmet condition.
+
+    Attributes:
+        unmet: The conditions one by one, where there are several.
+    """
 
     default_code = "refused"
+
+    def __init__(
+        self,
+        *,
+        problem: str,
+        remedy: str,
+        code: str | None = None,
+        unmet: tuple[IdentAmocrmError, ...] = (),
+    ) -> None:
+        super().__init__(problem=problem, remedy=remedy, code=code)
+        self.unmet = unmet
 
 
 class TransientError(IdentAmocrmError):

@@ -15,9 +15,19 @@ from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.breaker import close_breaker, refuse_while_open
-from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
+from tasks.conditions import Conditions
+from tasks.connections import (
+    AMOCRM,
+    INSTALLATION,
+    amocrm_account,
+    open_destination,
+    open_ledger,
+    open_source,
+)
 from tasks.errors import ConfigurationError, MappingError, RunStoppedError
 from tasks.fingerprints import check_highest
+from tasks.ident.connection import IdentConnection
+from tasks.ident.reader import IdentReader
 from tasks.launch import LAUNCH, Launch
 from tasks.lease import LeaseKeeper
 from tasks.ledger.hashing import FieldHasher
@@ -25,11 +35,22 @@ from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.autoconfigure import check
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.records import Account, CustomField, Pipeline
-from tasks.settings import load_settings
+from tasks.settings import Settings, load_settings
+from tasks.subscribe import check_subscription
 from tasks.transfer import is_started
 from tasks.workspace import Workspace, open_workspace
 
-__all__ = ["MAPPING", "Guard", "gate", "load_mapping", "pass_gate"]
+__all__ = [
+    "MAPPING",
+    "Guard",
+    "Sides",
+    "configured_mapping",
+    "gate",
+    "live_account",
+    "load_mapping",
+    "open_sides",
+    "pass_gate",
+]
 
 #: Name of the mapping among the settings of an account.
 MAPPING = "mapping"
@@ -72,28 +93,85 @@ def load_mapping(ledger: Ledger, account_id: int) -> CardMapping:
     return CardMapping.model_validate(stored)
 
 
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides of the transfer, opened: every condition is met."""
+
+    connection: IdentConnection
+    reader: IdentReader
+    client: AmoClient
+    found: _LiveAccount
+
+
+def open_sides(
+    ledger: Ledger, settings: Settings, record: ConnectionRecord, opened: list[Callable[[], None]]
+) -> Sides:
+    """Look at all conditions: subscription, database, amoCRM, mapping.
+
+    Args:
+        ledger: The installation's ledger.
+        settings: The installation's settings.
+        record: The clinic.
+        opened: Takes what has to be closed, also when a condition is not met.
+
+    Raises:
+        IdentAmocrmError: The unmet condition; where there are several, each is named with its remedy.
+    """
+    conditions = Conditions()
+    client = conditions.attempt(lambda: open_destination(ledger, settings))
+    if client is not None:
+        opened.append(client.close)
+    account = client if client is None else conditions.attempt(lambda: live_account(client, ledger))
+    if account is None:
+        conditions.attempt(lambda: configured_mapping(ledger))
+    source = conditions.attempt(lambda: _source(record, settings, ledger, opened))
+    # Last: the users are counted by an amoCRM that answers.
+    conditions.attempt(lambda: check_subscription(ledger, settings, client if account else None))
+    mapped = None
+    if client is not None and account is not None:
+        mapped = conditions.attempt(lambda: _mapped(client, ledger, account))
+    conditions.demand(ledger)
+    if client is None or source is None or mapped is None:
+        raise AssertionError  # an unmet condition was raised above
+    return Sides(source[0], source[1], client, mapped)
+
+
+def _source(
+    record: ConnectionRecord, settings: Settings, ledger: Ledger, opened: list[Callable[[], None]]
+) -> tuple[IdentConnection, IdentReader]:
+    connection, reader = open_source(record, settings)
+    opened.append(reader.close)
+    check_highest(record, reader, ledger)
+    return connection, reader
+
+
+def configured_mapping(ledger: Ledger) -> CardMapping:
+    """Return the mapping of the connected account, without asking amoCRM.
+
+    Raises:
+        MappingError: When the transfer is not configured yet.
+    """
+    known = ledger.setting(INSTALLATION, AMOCRM)
+    return load_mapping(ledger, int(str(known["account_id"])) if known else 0)
+
+
 def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspace:
     """Check every condition of a run and open its working memory.
 
     Raises:
-        IdentAmocrmError: With the first unmet condition and its remedy; nothing was changed.
+        IdentAmocrmError: With every unmet condition and its remedy; nothing was changed.
     """
     settings = load_settings()
     ledger = open_ledger(settings)
     record = ledger.connection(clinic)
-    known = amocrm_account(ledger)
     if deployment.id:
         refuse_while_open(ledger)
     grace = settings.connect_timeout + settings.read_timeout
     lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
     opened: list[Callable[[], None]] = [lease.release]
     try:
-        connection, reader = open_source(record, settings)
-        opened.append(reader.close)
-        check_highest(record, reader, ledger)
-        client = open_destination(ledger, settings)
-        opened.append(client.close)
-        found = _account(client, ledger, int(str(known["account_id"])))
+        sides = open_sides(ledger, settings, record, opened)
+        reader, client, found = sides.reader, sides.client, sides.found
         guard = Guard(lease, ledger, record)
         client.guard_writes(guard)
         launch = _launch(ledger, record.clinic_uid, reader.now().date, keep=not dry_run)
@@ -104,7 +182,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
         Workspace(
             run_id=run_id,
             clinic=record,
-            connection=connection,
+            connection=sides.connection,
             settings=settings,
             ledger=ledger,
             reader=reader,
@@ -141,8 +219,13 @@ class _LiveAccount:
     schema: str
 
 
-def _account(client: AmoClient, ledger: Ledger, expected: int) -> _LiveAccount:
-    """Read the live account and compare the mapping with it."""
+def live_account(client: AmoClient, ledger: Ledger) -> Account:
+    """Read the account behind the token; the first good answer closes the breaker.
+
+    Raises:
+        ConfigurationError: When it is not the connected one.
+    """
+    expected = int(str(amocrm_account(ledger)["account_id"]))
     account = read_account(client)
     close_breaker(ledger)
     if account.id != expected:
@@ -151,6 +234,11 @@ def _account(client: AmoClient, ledger: Ledger, expected: int) -> _LiveAccount:
             remedy="Create a token in the connected account and run: ident-amocrm connect-amocrm",
             code="another_account",
         )
+    return account
+
+
+def _mapped(client: AmoClient, ledger: Ledger, account: Account) -> _LiveAccount:
+    """Compare the mapping with the live account."""
     mapping = load_mapping(ledger, account.id)
     pipelines = read_pipelines(client)
     contact_fields = read_custom_fields(client, "contacts")

@@ -23,7 +23,9 @@ from tasks.workspace import workspace
 __all__ = ["new_run_id", "not_its_turn", "recorded", "timed"]
 
 #: Errors by which the gate refuses a run: a person has to do something first.
-REFUSALS = frozenset({"refused", "not_configured", "rebaseline_due"})
+REFUSALS = frozenset(
+    {"refused", "not_configured", "rebaseline_due", "subscription_expired", "subscription_suspended"}
+)
 LEASE_HELD = LeaseHeldError.default_code
 
 

@@ -22,9 +22,11 @@ __all__ = [
     "Batch",
     "CustomField",
     "FieldEnum",
+    "Invoice",
     "Kind",
     "Outcome",
     "OutcomeState",
+    "Period",
     "Pipeline",
     "PlanRow",
     "Reject",
@@ -305,3 +307,54 @@ class Outcome:
     reason: str = ""
     field: str = ""
     data_hash: int = 0
+
+
+# ---- the subscription ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A time in which the transfer may run.
+
+    Attributes:
+        kind: ``trial``, ``paid`` or ``top_up`` (extra users inside a paid time).
+        users: How many users it covers; 0 for the trial, which covers all.
+        starts_at: Epoch seconds.
+        ends_at: Epoch seconds.
+    """
+
+    kind: str
+    users: int
+    starts_at: float
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """A demand for money, and what it buys once it is paid.
+
+    Attributes:
+        number: Its number, unique in this installation.
+        kind: ``paid`` or ``top_up``, the kind of the period that it buys.
+        months: Months that are paid.
+        users: Users that the period will cover; for a top-up the additional ones.
+        amount: Whole roubles.
+        starts_at: Epoch seconds.
+        ends_at: Epoch seconds.
+        created_at: When the offer was accepted and the invoice made, epoch seconds.
+        request_id: The flow run or command that made it: the same one asks again for the same invoice.
+        provider: Name of the payment provider.
+        paid_at: Epoch seconds; ``None`` until then.
+    """
+
+    number: str
+    kind: str
+    months: int
+    users: int
+    amount: int
+    starts_at: float
+    ends_at: float
+    created_at: float
+    request_id: str
+    provider: str = "operator"
+    paid_at: float | None = None

@@ -89,6 +89,20 @@ class Settings(BaseSettings):
         ge=0,
         description="Deals long over that may change their stage in a day; more wait for a person's word.",
     )
+    subscription: bool = Field(
+        default=True, description="Whether the transfer needs a subscription; off for one's own clinic."
+    )
+    trial_days: int = Field(
+        default=14, ge=0, description="Days of the free trial, from the first connection on."
+    )
+    support_contact: str = Field(
+        default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",
+        description="Whom an operator asks for help; shown in the health check.",
+    )
+    sales_contact: str = Field(
+        default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",
+        description="Whom an operator asks for an invoice; shown on it.",
+    )
     https_proxy: str = Field(default="", description="Proxy towards amoCRM; empty: the HTTPS_PROXY variable.")
     ca_bundle: Path | None = Field(default=None, description="File of trusted certificates (own CA).")
     verify_tls: bool = Field(

@@ -1,4 +1,4 @@
-"""``connect-database``, ``disconnect-database``, ``connect-amocrm``."""
+"""``connect-database``, ``disconnect-database``, ``rename-clinic``, ``connect-amocrm``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.cli.session import open_session, read_secret
 if TYPE_CHECKING:
     from tasks.ident.connection import IdentConnection
 
-__all__ = ["connect_amocrm", "connect_database", "disconnect_database"]
+__all__ = ["connect_amocrm", "connect_database", "disconnect_database", "rename_clinic"]
 
 
 def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a connection
@@ -104,16 +104,23 @@ def disconnect_database(
 ) -> None:
     """Forget a clinic's connection; what the ledger knows of amoCRM is kept."""
     ledger = open_session()
-    from tasks import blocks
-    from tasks.events import emit
-    from tasks.transfer import stop_transfer
+    from tasks.clinics import disconnect
 
-    record = ledger.connection(name)
-    stop_transfer(ledger, record, by="disconnect-database")
-    blocks.delete_database(name)
-    ledger.remove_connection(name)
-    emit("database.disconnected", record.clinic_uid, name, "info", {}, ledger)
+    disconnect(ledger, name, by="disconnect-database")
     show({"clinic": name, "disconnected": True}, output, f"Disconnected {name}.")
+
+
+def rename_clinic(
+    name: Annotated[str, typer.Argument(help="Name of the clinic.")],
+    new_name: Annotated[str, typer.Argument(help="Its name from now on.")],
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Call a clinic by another name; its cards in amoCRM, passwords and ledger stay."""
+    ledger = open_session(prefect=False)
+    from tasks.clinics import rename
+
+    renamed = rename(ledger, name, new_name)
+    show({"clinic": renamed.name, "uid": renamed.clinic_uid}, output, f"Renamed {name} to {renamed.name}.")
 
 
 def connect_amocrm(

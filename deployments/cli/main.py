@@ -20,6 +20,7 @@ from deployments.cli import (
     explain,
     reconcile,
     rejects,
+    subscription,
     sync,
     transfer,
     up,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("connect-database")(connect.connect_database)
 app.command("disconnect-database")(connect.disconnect_database)
+app.command("rename-clinic")(connect.rename_clinic)
 app.command("connect-amocrm")(connect.connect_amocrm)
 app.command("autoconfigure")(configure.autoconfigure)
 app.command("start")(transfer.start)
@@ -58,6 +60,12 @@ rejects_app = typer.Typer(no_args_is_help=True, help="Rows that were not transfe
 rejects_app.command("list")(rejects.list_rejects)
 rejects_app.command("retry")(rejects.retry_rejects)
 app.add_typer(rejects_app, name="rejects")
+subscription_app = typer.Typer(no_args_is_help=True, help="State, prices and invoices of the subscription.")
+subscription_app.command("status")(subscription.status)
+subscription_app.command("quote")(subscription.quote)
+subscription_app.command("activate")(subscription.activate)
+subscription_app.command("extend")(subscription.extend)
+app.add_typer(subscription_app, name="subscription")
 
 
 @app.callback()

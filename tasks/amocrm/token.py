@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
@@ -14,7 +14,7 @@ from tasks.amocrm.answers import Answer
 from tasks.amocrm.error_table import Rule
 from tasks.amocrm.transport import checked_token
 
-__all__ = ["FixedToken", "TokenSource", "token_expiry"]
+__all__ = ["FixedToken", "TokenSource", "token_expiry", "token_scopes"]
 
 PARTS = 3
 
@@ -62,15 +62,26 @@ class FixedToken:
 
 
 def token_expiry(token: SecretStr) -> datetime | None:
-    """Return when a token expires, ``None`` when it does not say.
+    """Return when a token expires, ``None`` when it does not say."""
+    try:
+        return datetime.fromtimestamp(float(_claims(token)["exp"]), tz=UTC)
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
 
-    The token is a JWT; its signature is amoCRM's business, only the date is read.
-    """
+
+def token_scopes(token: SecretStr) -> frozenset[str] | None:
+    """Return what a token may be used for, ``None`` when it does not say."""
+    scopes = _claims(token).get("scopes")
+    return frozenset(map(str, scopes)) if isinstance(scopes, list) else None
+
+
+def _claims(token: SecretStr) -> dict[str, Any]:
+    """Read a JWT; its signature is amoCRM's business. Empty when it is none."""
     parts = token.get_secret_value().split(".")
     if len(parts) != PARTS:
-        return None
+        return {}
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        return datetime.fromtimestamp(float(claims["exp"]), tz=UTC)
-    except (binascii.Error, KeyError, OverflowError, TypeError, UnicodeDecodeError, ValueError):
-        return None
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return {}
+    return claims if isinstance(claims, dict) else {}

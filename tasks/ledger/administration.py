@@ -132,8 +132,17 @@ class Administration:
             value: Json | None = link.execute(query).scalar_one_or_none()
         return value
 
-    def put_setting(self, scope: str, name: str, value: Mapping[str, Any], by: str) -> None:
-        """Make a setting; what it replaces stays in the history."""
+    def setting_changed_at(self, scope: str, name: str) -> float | None:
+        """Return when a setting was made last, epoch seconds; ``None`` when it never was."""
+        query = sa.select(setting.c.changed_at).where(setting.c.scope == scope, setting.c.name == name)
+        with self.database.read() as link:
+            moment: float | None = link.execute(query).scalar_one_or_none()
+        return moment
+
+    def put_setting(
+        self, scope: str, name: str, value: Mapping[str, Any], by: str, *, history: bool = True
+    ) -> None:
+        """Make a setting; what it replaces stays in the history, but for what is noted every few minutes."""
         row = {
             "scope": scope,
             "name": name,
@@ -143,7 +152,8 @@ class Administration:
         }
         with self.database.write() as link:
             self.database.upsert(link, setting, [row], ["value", "changed_at", "changed_by"])
-            link.execute(sa.insert(setting_history).values(row))
+            if history:
+                link.execute(sa.insert(setting_history).values(row))
 
     def setting_history(self, scope: str, name: str) -> list[Json]:
         """Return every value a setting ever had, oldest first."""

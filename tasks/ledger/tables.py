@@ -9,6 +9,7 @@ __all__ = [
     "attempt",
     "audit",
     "connection",
+    "invoice",
     "lease",
     "metadata",
     "outcome",
@@ -245,4 +246,21 @@ subscription = sa.Table(
     sa.Column("starts_at", sa.Float, nullable=False),
     sa.Column("ends_at", sa.Float, nullable=False),
     sa.Column("recorded_at", sa.Float, nullable=False),
+)
+
+invoice = sa.Table(
+    "invoice",
+    metadata,
+    sa.Column("number", sa.String(16), primary_key=True),
+    sa.Column("kind", KIND, nullable=False),
+    sa.Column("months", sa.Integer, nullable=False),
+    sa.Column("users", sa.Integer, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+    sa.Column("starts_at", sa.Float, nullable=False),
+    sa.Column("ends_at", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("request_id", CODE, nullable=False),
+    sa.Column("provider", CODE, nullable=False),
+    sa.Column("paid_at", sa.Float),
+    sa.Index("uq_invoice_request_id", "request_id", unique=True),
 )

@@ -23,7 +23,7 @@ from tasks.ledger.database import HEAD, MIGRATIONS, Database
 from tasks.ledger.hashing import SCHEME, key_check
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.ledger.tables import metadata
-from tasks.records import Action, AppliedRow, Batch, Kind, Outcome, OutcomeState, PlanRow, Reject
+from tasks.records import Action, AppliedRow, Batch, Invoice, Kind, Outcome, OutcomeState, PlanRow, Reject
 from tasks.settings import Settings
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -53,9 +53,8 @@ def fill(ledger: Ledger) -> None:
     ledger.acquire_lease("u", "somebody", 60)
     ledger.release_lease("u", 1)
     ledger.append_audit("ident-amocrm.test.done", "ident-amocrm.clinic.u", "info", {"n": 1})
-    with ledger.database.write() as link:
-        values = {"state": "trial", "paid_users": 3, "starts_at": 1.0, "ends_at": 2.25, "recorded_at": 0.1}
-        link.execute(sa.insert(metadata.tables["subscription"]).values(values))
+    ledger.begin_trial(1.0, 2.25)
+    ledger.add_invoice(Invoice("", "paid", 6, 5, 29700, 2.25, 9.5, 0.1, "r1"))
 
 
 def content(database: Database, *, without: tuple[str, ...] = ()) -> Rows:
@@ -264,18 +263,18 @@ def test_an_older_schema_is_migrated(
     path = backup(settings, ledger, tmp_path / "b.zip")
     newer = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / "0002_later.py").write_text(
+    (newer / "versions" / "0003_later.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = '0002', '0001', None, None\n"
+        "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
         "def upgrade():\n"
         "    op.add_column('run', sa.Column('later', sa.Integer(), nullable=False, server_default='7'))\n"
     )
     monkeypatch.setattr(ledger_database, "MIGRATIONS", newer)
-    monkeypatch.setattr(ledger_database, "HEAD", "0002")
+    monkeypatch.setattr(ledger_database, "HEAD", "0003")
     restore(settings, path)
     with closing(sqlite3.connect(settings.home / "ledger.db")) as link:
         assert link.execute("SELECT run_id, later FROM run").fetchall() == [("r1", 7)]
-        assert link.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert link.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
 
 
 def test_the_keys_travel_only_when_asked_for(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
-from tasks import gate, reconcile, validate
+from tasks import events, gate, reconcile, validate
 from tasks.amocrm.account import read_account
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
@@ -225,6 +225,7 @@ def clinic_steps(folder: Path, patch: Any, *, appointments: int = 60) -> Iterato
         patch.setattr(gate, "open_ledger", lambda _settings: ledger)
         patch.setattr(gate, "open_source", lambda _record, _settings: (connection, steps.reader()))
         patch.setattr(gate, "open_destination", lambda _ledger, _settings: steps.client())
+        patch.setattr(events, "emit_event", lambda **_parts: None)
         steps.configure()
         yield steps
     ledger.close()
