@@ -1,4 +1,4 @@
-"""Brings a Prefect server in line with this project: pool, blocks, deployments, automation.
+"""Brings a Prefect server in line with this project: pool, blocks, deployments, automations.
 
 ``up`` runs it as a process of its own (``python -m deployments.apply``), because importing the flows costs
 memory that a supervisor would hold for weeks.
@@ -10,7 +10,6 @@ import logging
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from typing import Any
 import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
+from deployments.automations import ensure_automations
 from deployments.clinic_deployments import ensure_clinic_deployments
 from deployments.dead_runs import end_dead_runs
 from deployments.registry import POOL, DeploymentSpec, Schedule, ensure_pool, project_root, register
@@ -29,22 +26,7 @@ from tasks.errors import ConfigurationError
 from tasks.ledger.store import Ledger
 from tasks.settings import load_settings
 
-__all__ = ["apply", "main", "prefect_file", "read_specs", "zombie_automation"]
-
-ZOMBIES = "ident-amocrm: прерванные запуски"
-
-#: What may follow a heartbeat of a run that is well. Suspended and Paused runs wait for a form, without one.
-ALIVE = (
-    "heartbeat",
-    "AwaitingRetry",
-    "Cancelled",
-    "Completed",
-    "Crashed",
-    "Failed",
-    "Paused",
-    "Suspended",
-    "TimedOut",
-)
+__all__ = ["apply", "main", "prefect_file", "read_specs"]
 
 logger = logging.getLogger("deployments.apply")
 
@@ -94,27 +76,6 @@ def read_specs(path: Path) -> Iterator[DeploymentSpec]:
         )
 
 
-def zombie_automation() -> AutomationCore:
-    """Return the rule that ends runs whose process died with its worker (power loss, out of memory).
-
-    Such a run stays Running for ever, and the limit of one run per clinic refuses every later one.
-    """
-    return AutomationCore(
-        name=ZOMBIES,
-        description="Запуск без признаков жизни дольше 100 секунд помечается прерванным, чтобы не мешал.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={f"prefect.flow-run.{state}" for state in ALIVE},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=100),
-        ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No heartbeat: the process died")],
-    )
-
-
 def apply(ledger: Ledger, client: SyncPrefectClient) -> list[str]:
     """Bring the server in line; one part that fails does not keep the others.
 
@@ -125,7 +86,7 @@ def apply(ledger: Ledger, client: SyncPrefectClient) -> list[str]:
         ("work pool", partial(ensure_pool, client)),
         ("blocks", _register_blocks),
         ("clinics", partial(ensure_clinic_deployments, ledger, client)),
-        ("automation", partial(_ensure_automation, client, zombie_automation())),
+        ("automations", partial(ensure_automations, ledger, load_settings(), client)),
     ]
     parts += [(spec.name, partial(register, client, spec)) for spec in read_specs(prefect_file())]
     failed = []
@@ -146,24 +107,6 @@ def _register_blocks() -> None:
     for kind in vars(blocks).values():
         if isinstance(kind, type) and issubclass(kind, Block) and kind.__module__.startswith("tasks."):
             kind.register_type_and_schema()
-
-
-def _ensure_automation(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    """Create the automation; replace it only when it differs, for a replaced one forgets whom it watches."""
-    known = client.read_automations_by_name(wanted.name)
-    if any(_essence(automation) == _essence(wanted) for automation in known):
-        return
-    for automation in known:
-        client.delete_automation(automation.id)
-    client.create_automation(wanted)
-
-
-def _essence(automation: AutomationCore) -> dict[str, Any]:
-    essence = automation.model_dump(mode="json", include={"trigger", "actions", "description"})
-    trigger = {key: value for key, value in essence["trigger"].items() if key != "id"}
-    for key in ("after", "expect", "for_each"):
-        trigger[key] = sorted(trigger[key])
-    return {**essence, "trigger": trigger}
 
 
 def main(arguments: list[str]) -> int:

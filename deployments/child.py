@@ -19,6 +19,8 @@ LOG_BYTES = 10_000_000
 LONGEST_PAUSE = 60.0
 #: A child that lived this long did not die of its start.
 STEADY_SECONDS = 120.0
+#: A child that died before and lives this long counts as running again.
+SETTLED_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,12 @@ class Child:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the process runs and is not dying again and again."""
+        lived = time.monotonic() - self.started_at
+        return self.alive and (not self.failures or lived > SETTLED_SECONDS)
 
     @property
     def exit_code(self) -> int | None:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +27,7 @@ import flows
 from deployments.child import Child
 from deployments.cli.output import say
 from deployments.environment import answers, prepare_environment, up_file, up_lock
+from deployments.watch import Watch, post_alert
 from tasks.errors import ConfigurationError, TransientError
 from tasks.ledger.store import Ledger
 from tasks.settings import Settings
@@ -43,7 +45,8 @@ LOOK_SECONDS = 5.0
 APPLY_AGAIN_SECONDS = 60.0
 PULSE = 0.3
 
-Wanted = list[tuple[str, str, bool]]
+#: Name, uid, whether started, and whom to tell, of each clinic.
+Wanted = list[tuple[str, str, bool, str]]
 
 
 def run_up(
@@ -114,6 +117,7 @@ class _Supervisor:
         self.worker = Child("worker", "prefect", pool, root, logs / "worker.log", client)
         self.setup = Child("setup", "deployments.apply", (), root, logs / "setup.log", client)
         self._ledger = Ledger(settings.ledger_url)
+        self._watch = Watch(self._ledger, partial(post_alert, settings))
         self._applied: Wanted | None = None
         self._again_at: float | None = 0.0
         self._look_after = 0.0
@@ -210,19 +214,29 @@ class _Supervisor:
         self._look_after = now + LOOK_SECONDS
         self.server.cut_log()
         self.worker.cut_log()
+        serves = answers(self.api)
+        if self.worker.started_at:
+            self._watch.look("server", well=serves)
+            self._watch.look("worker", well=self.worker.steady)
         wanted = self._wanted()
         changed = wanted is not None and wanted != self._applied
         again = self._again_at is not None and now >= self._again_at
-        if (changed or again) and answers(self.api):
+        if (changed or again) and serves:
             self._applied = wanted
             self._again_at = None if self._apply() else time.monotonic() + APPLY_AGAIN_SECONDS
 
     def _wanted(self) -> Wanted | None:
-        from tasks.transfer import is_started  # noqa: PLC0415 - not needed to refuse a second up
+        from tasks.launch import NOTIFY  # noqa: PLC0415 - not needed to refuse a second up
+        from tasks.transfer import is_started  # noqa: PLC0415
 
         try:
             return [
-                (record.name, record.clinic_uid, is_started(self._ledger, record))
+                (
+                    record.name,
+                    record.clinic_uid,
+                    is_started(self._ledger, record),
+                    str((self._ledger.setting(f"clinic:{record.clinic_uid}", NOTIFY) or {}).get("block", "")),
+                )
                 for record in self._ledger.connections()
             ]
         except SQLAlchemyError:

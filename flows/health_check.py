@@ -6,7 +6,8 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from tasks.health import CheckState, health
+from tasks.checks import CheckState
+from tasks.health import health
 
 __all__ = ["health_check"]
 

@@ -2,59 +2,40 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from tasks import blocks
 from tasks.amocrm.account import read_account
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.authorisation import token_warning
-from tasks.blocks import load_account, slug
+from tasks.blocks import slug
 from tasks.breaker import close_breaker
-from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
+from tasks.checks import Check, CheckState, worst
+from tasks.connections import INSTALLATION, amocrm_account, open_destination, open_ledger
 from tasks.errors import IdentAmocrmError
-from tasks.events import emit
+from tasks.events import Level, emit, emit_missed
 from tasks.gate import load_mapping
-from tasks.hints import hint
+from tasks.health_page import AMOCRM_LIGHT, health_markdown
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.letters import ASKED_BY_LETTER, letter_markdown
+from tasks.lights import DATABASE
 from tasks.mapping.autoconfigure import check as check_mapping
 from tasks.settings import Settings, load_settings
-from tasks.transfer import is_started
+from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
 
-__all__ = ["Check", "CheckState", "check_account", "check_clinic", "health", "health_markdown"]
+__all__ = ["check_account", "check_clinic", "check_installation", "health", "record_change"]
 
 HEALTH = "health"
-LAG = timedelta(minutes=10)
-
-
-class CheckState(StrEnum):
-    """Outcome of one check."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the health table.
-
-    Attributes:
-        name: What was checked, in Russian.
-        state: How it stands.
-        code: Code of the error or warning; the hint is keyed by it.
-    """
-
-    name: str
-    state: CheckState
-    code: str = ""
+AMOCRM_STATE = "amocrm_state"
+NOT_CONNECTED = "amocrm_not_connected"
+MANY_REJECTS = "rejects_growing"
 
 
 def _attempt(name: str, action: Callable[[], object]) -> Check:
@@ -77,7 +58,7 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
         if checks[0].state is CheckState.OK:
             close_breaker(ledger)
         # After the request above, which renews OAuth tokens where it is time.
-        if code := token_warning(load_account(), datetime.now(tz=UTC)):
+        if code := token_warning(blocks.load_account(), datetime.now(tz=UTC)):
             checks.append(Check("Токен amoCRM", CheckState.WARNING, code))
         if checks[0].state is not CheckState.OK:
             return checks
@@ -98,39 +79,33 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
 
 
 def check_clinic(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> list[Check]:
-    """Check one clinic: database and lag."""
-
-    def database() -> None:
-        _connection, reader = open_source(record, settings)
-        reader.close()
-
-    return [_attempt("База IDENT", database), _lag(ledger, record)]
-
-
-def _lag(ledger: Ledger, record: ConnectionRecord) -> Check:
-    name = "Передача"
-    if not is_started(ledger, record):
-        return Check(name, CheckState.WARNING, "stopped")
-    success = ledger.last_run(record.clinic_uid, "completed")
-    if success is None or success.finished_at is None:
-        return Check(name, CheckState.WARNING, "never_run")
-    late = time.time() - success.finished_at > LAG.total_seconds()
-    return Check(name, CheckState.FAILED, "lagging") if late else Check(name, CheckState.OK)
+    """Check one clinic: database, transfer, rows."""
+    return [
+        *check_database(settings, record),
+        check_transfer(ledger, record),
+        check_rows(ledger, settings, record),
+    ]
 
 
-def health_markdown(clinic: str, checks: Sequence[Check], at: datetime) -> str:
-    """Return the operator's table."""
-    shown = {
-        CheckState.OK: "✅ Подключение выполнено",
-        CheckState.WARNING: "🟡 Требует внимания",
-        CheckState.FAILED: "🔴 Не выполнено",
-    }
-    labels = {("Передача", CheckState.OK): "✅ Работает", ("Настройка", CheckState.OK): "✅ Связка настроена"}
-    lines = [f"## Состояние «{clinic}»", "", "| Проверка | Состояние | Что делать |", "|---|---|---|"]
-    for item in checks:
-        label = labels.get((item.name, item.state), shown[item.state])
-        lines.append(f"| {item.name} | {label} | {hint(item.code) if item.code else ''} |")
-    return "\n".join([*lines, "", f"Проверено {at:%d.%m.%Y %H:%M:%S} UTC; проверка идёт каждые 5 минут."])
+def check_installation(ledger: Ledger, settings: Settings) -> list[Check]:
+    """Check what all clinics share: amoCRM, token, mapping, subscription, disk."""
+    checks = check_account(ledger, settings)
+    client = None
+    try:
+        if all(item.state is not CheckState.FAILED for item in checks if item.name == AMOCRM_LIGHT):
+            client = open_destination(ledger, settings)
+        return [*checks, check_subscribed(ledger, settings, client), check_machine(settings)]
+    finally:
+        if client is not None:
+            client.close()
+
+
+LEVELS: dict[CheckState, Level] = {
+    CheckState.OK: "info",
+    CheckState.WARNING: "warning",
+    CheckState.FAILED: "error",
+}
+NAMES = {CheckState.OK: "ok", CheckState.WARNING: "degraded", CheckState.FAILED: "failed"}
 
 
 @task(name="health", cache_policy=NO_CACHE, persist_result=False)
@@ -139,36 +114,72 @@ def health() -> dict[str, dict[str, str]]:
     settings = load_settings()
     ledger = open_ledger(settings)
     records = ledger.connections()
-    shared = check_account(ledger, settings)
+    emit_missed(ledger)
+    shared = check_installation(ledger, settings)
+    _record_amocrm(ledger, shared)
     result: dict[str, dict[str, str]] = {}
     if not records:
-        _publish("all", [Check("База IDENT", CheckState.WARNING, "no_clinics"), *shared])
+        checks = [Check(DATABASE, CheckState.WARNING, "no_clinics"), *shared]
+        _publish("all", health_markdown("all", checks, {}, datetime.now(tz=UTC), settings))
     for record in records:
         checks = [*check_clinic(ledger, settings, record), *shared]
-        _publish(record.name, checks)
-        _record_change(ledger, record, checks)
+        since = record_change(ledger, record, checks)
+        page = health_markdown(record.name, checks, since, datetime.now(tz=UTC), settings)
+        if any(item.name == DATABASE and item.code in ASKED_BY_LETTER for item in checks):
+            page = "\n".join([page, *letter_markdown(record)])
+        _publish(record.name, page)
         result[record.name] = {item.name: item.state.value for item in checks}
     return result
 
 
-def _publish(clinic: str, checks: Sequence[Check]) -> None:
-    create_markdown_artifact(
-        health_markdown(clinic, checks, datetime.now(tz=UTC)),
-        key=f"health-{slug(clinic)}",
-        description=f"Состояние «{clinic}»",
-    )
+def _publish(clinic: str, page: str) -> None:
+    create_markdown_artifact(page, key=f"health-{slug(clinic)}", description=f"Состояние «{clinic}»")
 
 
-def _record_change(ledger: Ledger, record: ConnectionRecord, checks: Sequence[Check]) -> None:
-    """Record an event when the state of a clinic changed, never every five minutes."""
-    worst = max((item.state for item in checks), key=list(CheckState).index)
-    codes = sorted({item.code for item in checks if item.code})
+def record_change(ledger: Ledger, record: ConnectionRecord, checks: list[Check]) -> dict[str, str]:
+    """Record an event when the state of a clinic changed, never every five minutes.
+
+    Returns:
+        Since when each check stands as it does, by name.
+    """
     scope = f"clinic:{record.clinic_uid}"
-    state = {"state": worst.value, "codes": codes}
-    if state == ledger.setting(scope, HEALTH):
-        return
-    ledger.put_setting(scope, HEALTH, state, by="health-check")
-    level = {CheckState.OK: "info", CheckState.WARNING: "warning", CheckState.FAILED: "error"}[worst]
-    names = {CheckState.OK: "ok", CheckState.WARNING: "degraded", CheckState.FAILED: "failed"}
+    before: dict[str, Any] = ledger.setting(scope, HEALTH) or {}
+    now = datetime.now(tz=UTC).isoformat(timespec="seconds")
+    known: dict[str, Any] = before.get("checks", {})
+    found = {item.name: {"state": item.state.value, "code": item.code} for item in checks}
+    for name, entry in found.items():
+        old = known.get(name, {})
+        same = (old.get("state"), old.get("code")) == (entry["state"], entry["code"])
+        entry["since"] = old["since"] if same else now
+    since = {name: entry["since"] for name, entry in found.items()}
+    state = worst(checks)
+    codes = sorted({item.code for item in checks if item.code})
+    if found == known:
+        return since
+    value = {"state": state.value, "codes": codes, "checks": found}
+    ledger.put_setting(scope, HEALTH, value, by="health-check", history=False)
+    if (state.value, codes) == (before.get("state"), before.get("codes")):
+        return since
+    level: Level = LEVELS[state]
+    name = NAMES[state]
+    if state is CheckState.OK and before:
+        name = "recovered"
     payload = {f"code_{number}": code for number, code in enumerate(codes, start=1)}
-    emit(f"health.{names[worst]}", record.clinic_uid, record.name, level, payload, ledger)  # type: ignore[arg-type]
+    emit(f"health.{name}", record.clinic_uid, record.name, level, payload, ledger)
+    if MANY_REJECTS in codes and MANY_REJECTS not in before.get("codes", ()):
+        emit("rows.many_rejected", record.clinic_uid, record.name, "warning", {}, ledger)
+    return since
+
+
+def _record_amocrm(ledger: Ledger, checks: list[Check]) -> None:
+    """Record an event when amoCRM was lost or came back, once for all clinics."""
+    [light] = [item for item in checks if item.name == AMOCRM_LIGHT]
+    lost = light.state is CheckState.FAILED
+    before: dict[str, Any] = ledger.setting(INSTALLATION, AMOCRM_STATE) or {}
+    if lost == bool(before.get("code")) or light.code == NOT_CONNECTED:
+        return
+    ledger.put_setting(INSTALLATION, AMOCRM_STATE, {"code": light.code}, by="health-check")
+    if lost:
+        emit("amocrm.lost", "all", "amocrm", "error", {"code": light.code}, ledger)
+    else:
+        emit("amocrm.recovered", "all", "amocrm", "info", {}, ledger)

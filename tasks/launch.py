@@ -6,11 +6,12 @@ from datetime import date, datetime, time, timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["LAUNCH", "TRANSFER", "Launch"]
+__all__ = ["LAUNCH", "NOTIFY", "TRANSFER", "Launch"]
 
 #: Names of the ledger settings in the scope of a clinic.
 LAUNCH = "launch"
 TRANSFER = "transfer"
+NOTIFY = "notify"
 
 
 class Launch(BaseModel):
@@ -30,9 +31,12 @@ class Launch(BaseModel):
     to_day: date | None = Field(default=None, title="По какой день передавать приёмы")
 
     @classmethod
-    def starting(cls, today: date, *, history_days: int | None) -> Launch:
-        """Return the launch that begins ``history_days`` before today, ``None`` for all history."""
-        return cls(from_day=None if history_days is None else today - timedelta(days=history_days))
+    def starting(cls, today: date, *, history_days: int | None, ahead_days: int | None = None) -> Launch:
+        """Return the launch of a window around today; ``None`` leaves it open on that side."""
+        return cls(
+            from_day=None if history_days is None else today - timedelta(days=history_days),
+            to_day=None if ahead_days is None else today + timedelta(days=ahead_days),
+        )
 
     @property
     def start(self) -> datetime | None:

@@ -13,11 +13,13 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from tasks.breaker import trip
-from tasks.errors import IdentAmocrmError, LeaseHeldError, LedgerUnavailableError
+from tasks.errors import GuardError, IdentAmocrmError, LeaseHeldError, LedgerUnavailableError
 from tasks.events import emit
 from tasks.lease import is_dead
 from tasks.ledger.administration import RunRecord
 from tasks.ledger.store import Ledger
+from tasks.settings import load_settings
+from tasks.transfer import is_started
 from tasks.workspace import workspace
 
 __all__ = ["new_run_id", "not_its_turn", "recorded", "timed"]
@@ -26,6 +28,8 @@ __all__ = ["new_run_id", "not_its_turn", "recorded", "timed"]
 REFUSALS = frozenset(
     {"refused", "not_configured", "rebaseline_due", "subscription_expired", "subscription_suspended"}
 )
+#: Prefect's tag of runs that a schedule made.
+AUTO = "auto-scheduled"
 LEASE_HELD = LeaseHeldError.default_code
 
 
@@ -70,9 +74,25 @@ def recorded(
             # Another run does the work: nothing is wrong with the clinic. And a database that is down for an
             # hour fails a hundred ticks, but is one event.
             if error.code != LEASE_HELD and not _failed_so(before, error.code):
-                event = "transfer.refused" if error.code in REFUSALS else f"{job}.failed"
-                emit(event, record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
+                emit(_event(job, error), record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
+            if job == "sync" and _keeps_failing(ledger, record.clinic_uid):
+                payload = {"code": error.code, "runs": load_settings().failing_runs}
+                emit("sync.failing", record.clinic_uid, clinic, "error", payload, ledger)
         raise
+
+
+def _event(job: str, error: IdentAmocrmError) -> str:
+    if error.code in REFUSALS:
+        return "transfer.refused"
+    return f"{job}.guard_tripped" if isinstance(error, GuardError) else f"{job}.failed"
+
+
+def _keeps_failing(ledger: Ledger, clinic_uid: str) -> bool:
+    """Tell whether the run that failed now makes their number full: once, not at every later one."""
+    enough = load_settings().failing_runs
+    latest = ledger.runs(clinic_uid, enough + 1)
+    failed = [run.state == "failed" and run.counts.get("code") != LEASE_HELD for run in latest]
+    return all(failed[:enough]) and len(failed) >= enough and not all(failed[enough:] or [False])
 
 
 def _failed_so(run: RunRecord | None, code: str) -> bool:
@@ -80,11 +100,17 @@ def _failed_so(run: RunRecord | None, code: str) -> bool:
 
 
 def not_its_turn(ledger: Ledger, clinic: str) -> Any | None:
-    """Return the end of a scheduled run whose clinic another run has; ``None`` when the way is free.
+    """Return the end of a scheduled run that has nothing to do; ``None`` when the way is free.
 
-    A reconciliation lasts minutes and a tick comes every 30 seconds: such a tick is no failure. A run that a
-    person started says so instead, with the remedy.
+    A reconciliation lasts minutes and a tick comes every 30 seconds: such a tick is no failure. And a tick
+    that was scheduled before the operator stopped the transfer must not run after it. A run that a person
+    started says so instead, with the remedy.
     """
-    if deployment.id is None or not ledger.lease_is_held(ledger.connection(clinic).clinic_uid, is_dead):
+    if deployment.id is None:
+        return None
+    record = ledger.connection(clinic)
+    if AUTO in flow_run.tags and not is_started(ledger, record):
+        return Completed(name="Skipped", message="Передача этой клиники остановлена.")
+    if not ledger.lease_is_held(record.clinic_uid, is_dead):
         return None
     return Completed(name="Skipped", message="Клинику сейчас ведёт другой запуск (например, сверка).")

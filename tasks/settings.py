@@ -95,9 +95,34 @@ class Settings(BaseSettings):
     trial_days: int = Field(
         default=14, ge=0, description="Days of the free trial, from the first connection on."
     )
+    confirm_deals: int = Field(
+        default=100,
+        ge=0,
+        description="Deals entering open stages above which a first load waits for a person's confirmation.",
+    )
+    failing_runs: int = Field(
+        default=5, ge=1, description="Runs that fail one after another before somebody is notified."
+    )
+    reject_share: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of a clinic's cards newly kept back within an hour that somebody is notified of.",
+    )
+    notify: str = Field(
+        default="",
+        description="Notification block of Prefect, type/name, that is told of every clinic's troubles.",
+    )
+    alert_file: Path | None = Field(
+        default=None,
+        description="File that holds the address of a webhook: told when Prefect itself is down.",
+    )
     support_contact: str = Field(
         default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",
         description="Whom an operator asks for help; shown in the health check.",
+    )
+    documentation_url: str = Field(
+        default="", description="Where this documentation is published; links of the health check lead there."
     )
     sales_contact: str = Field(
         default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployments.cli.output import Output, OutputOption, show, table
 from deployments.cli.session import open_session
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from tasks.ledger.store import ConnectionRecord, Ledger
 
 __all__ = ["start", "status", "stop"]
 
@@ -23,23 +28,27 @@ def start(
     all_history: Annotated[
         bool, typer.Option("--all-history", help="Transfer all past appointments.")
     ] = False,
+    ahead_days: Annotated[
+        int | None, typer.Option(min=1, help="Days after today until which; all that are booked otherwise.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only count the deals that would enter each stage.")
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Start the clinic's transfer; refused with each reason while a condition is not met."""
     ledger = open_session()
     from deployments.clinic_deployments import apply_started
-    from tasks.gate import pass_gate
+    from tasks.starting import database_day
     from tasks.transfer import start_transfer
-    from tasks.workspace import close_workspace
 
     record = ledger.connection(name)
-    space = pass_gate("start", name, "incremental", dry_run=True)
-    try:
-        today = space.reader.now().date()
-    finally:
-        close_workspace("start")
-    days = None if all_history else history_days
-    launch = start_transfer(ledger, record, today, history_days=days, by="command line")
+    today = database_day(ledger, record)
+    window = {"history_days": None if all_history else history_days, "ahead_days": ahead_days}
+    if preview:
+        _show_preview(ledger, record, today, window, output)
+        return
+    launch = start_transfer(ledger, record, today, by="command line", **window)
     scheduled = apply_started(ledger, name)
     since = launch.from_day.isoformat() if launch.from_day else "the beginning"
     note = "" if scheduled else " The schedule runs once ident-amocrm up is started."
@@ -48,6 +57,21 @@ def start(
         output,
         f"Started {name}: appointments from {since}.{note} Next: ident-amocrm sync {name}",
     )
+
+
+def _show_preview(
+    ledger: Ledger, record: ConnectionRecord, today: date, window: dict[str, int | None], output: Output
+) -> None:
+    """Count what a start would write, without starting."""
+    from tasks.preview import preview
+    from tasks.transfer import wanted_launch
+
+    launch, _wider = wanted_launch(ledger, record, today, **window)
+    found = preview("preview", record.name, launch)
+    result = table(f"{record.name}: {found.live} deals in open stages", "Воронка", "Этап", "Сделок")
+    for one in found.stages:
+        result.add_row(one.pipeline, one.stage, str(one.deals))
+    show(found.as_dict(), output, result)
 
 
 def stop(name: NameArgument, output: OutputOption = Output.TEXT) -> None:
@@ -67,11 +91,21 @@ def status(output: OutputOption = Output.TEXT) -> None:
     from tasks.transfer import clinic_state
 
     states = [clinic_state(ledger, record) for record in ledger.connections()]
-    result = table("Клиники", "Клиника", "Передача", "Последний успех", "Контактов", "Сделок", "Не передано")
+    result = table(
+        "Клиники",
+        "Клиника",
+        "Передача",
+        "Последний запуск",
+        "Последний успех",
+        "Контактов",
+        "Сделок",
+        "Не передано",
+    )
     for state in states:
         result.add_row(
             state.clinic,
             "запущена" if state.started else "остановлена",
+            state.last_started_at or "—",
             state.last_success_at or "—",
             str(state.contacts),
             str(state.leads),

@@ -325,12 +325,24 @@ class Administration:
         with self.database.write() as link:
             link.execute(sa.update(audit).where(audit.c.id == number).values(emitted=True))
 
+    def unemitted(self, since: float, limit: int) -> list[AuditRow]:
+        """Return events of late that never reached Prefect, oldest first."""
+        query = (
+            sa.select(audit)
+            .where(audit.c.emitted.is_(False), audit.c.occurred_at >= since)
+            .order_by(audit.c.id)
+            .limit(limit)
+        )
+        with self.database.read() as link:
+            return [AuditRow(**row) for row in link.execute(query).mappings()]
+
     def audit(
         self,
         *,
         since: float | None = None,
         event_prefix: str | None = None,
         resource: str | None = None,
+        level: str | None = None,
         limit: int = 100,
         order: Literal["asc", "desc"] = "desc",
     ) -> list[AuditRow]:
@@ -342,6 +354,8 @@ class Administration:
             query = query.where(audit.c.event.startswith(event_prefix, autoescape=True))
         if resource is not None:
             query = query.where(audit.c.resource == resource)
+        if level is not None:
+            query = query.where(audit.c.level == level)
         key = audit.c.id.desc() if order == "desc" else audit.c.id.asc()
         with self.database.read() as link:
             return [AuditRow(**row) for row in link.execute(query.order_by(key).limit(limit)).mappings()]
