@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from deployments.apply import read_specs
 from tasks.errors import ConfigurationError
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.settings import Settings
+from tests.support.running_up import Running, eventually, processes_of, running_up
 
 pytestmark = [
     pytest.mark.server,
@@ -28,81 +23,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-UP = "import sys; from deployments.up import run_up; from tasks.settings import load_settings; sys.exit(run_up(load_settings(), port={port}))"
-
-
-@dataclass
-class Running:
-    home: Path
-    process: subprocess.Popen[bytes]
-    ledger: Ledger
-    automation: str = ""
-
-    @property
-    def place(self) -> dict[str, Any]:
-        place: dict[str, Any] = json.loads((self.home / "up.json").read_text(encoding="utf-8"))
-        return place
-
-    def ask(self, path: str, body: dict[str, Any]) -> Any:
-        with requests.Session() as session:
-            session.trust_env = False
-            # Prefect answers 503 while its SQLite file is locked, and its own client asks again too.
-            for _ in range(20):
-                answer = session.post(f"{self.place['api']}/{path}", json=body, timeout=30)
-                if answer.status_code != 503:
-                    break
-                time.sleep(0.5)
-        answer.raise_for_status()
-        return answer.json()
-
-    def scheduled(self) -> set[str]:
-        """Names of the deployments for which scheduled runs exist."""
-        names = {deployment["id"]: deployment["name"] for deployment in self.ask("deployments/filter", {})}
-        runs = self.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
-        return {names.get(run["deployment_id"], "?") for run in runs}
-
-    def deployment(self, name: str, flow: str = "sync") -> dict[str, Any]:
-        """The deployment of a clinic; its sync and its reconcile have the same name."""
-        row: dict[str, Any]
-        (row,) = (
-            row
-            for row in self.ask("deployments/filter", {})
-            if row["name"] == name and row["entrypoint"] == f"flows/{flow}.py:{flow}"
-        )
-        return row
-
-    def active(self, name: str) -> bool:
-        switched = set()
-        for flow in ("sync", "reconcile"):
-            (schedule,) = self.deployment(name, flow)["schedules"]
-            switched.add(bool(schedule["active"]))
-        assert len(switched) == 1, "the nightly check follows the transfer"
-        return switched.pop()
-
-    def logs(self) -> str:
-        texts = [path.read_text(encoding="utf-8")[-3000:] for path in self.home.rglob("*.log")]
-        return "\n---\n".join(texts)
-
-
-def eventually(found: Callable[[], Any], seconds: float, running: Running) -> None:
-    deadline = time.monotonic() + seconds
-    while not found():
-        assert running.process.poll() is None, running.logs()
-        assert time.monotonic() < deadline, running.logs()
-        time.sleep(0.5)
-
-
-def processes_of(home: Path) -> list[str]:
-    """Command lines of all processes that were started for this home."""
-    mark = f"IDENT_AMOCRM_HOME={home}".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue
-    return [line for line in found if line]
 
 
 def connect(ledger: Ledger, name: str, uid: str) -> None:
@@ -122,24 +42,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     connect(ledger, "Север", "aaaaaaaa")
     connect(ledger, "Юг", "bbbbbbbb")
     start_transfer(ledger, "aaaaaaaa", started=True)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"IDENT_AMOCRM_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    with socket.socket() as taken, (home / "up.log").open("wb") as output:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        process = subprocess.Popen(
-            [sys.executable, "-c", UP.format(port=port)], env=environment, stdout=output, stderr=output
-        )
-        result = Running(home, process, ledger)
-        try:
-            eventually((home / "up.json").exists, 90, result)
-            assert not result.place["url"].endswith(f":{port}"), "the port was taken"
-            yield result
-        finally:
-            process.kill()
-            process.wait()
-            ledger.close()
+    with running_up(home, ledger) as found:
+        yield found
 
 
 def test_runs_really_appear(running: Running) -> None:

@@ -1,0 +1,458 @@
+"""An operator's day on a real Prefect server: three clinics, one account, and what goes wrong.
+
+The tests of this file are one story, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from deployments.sandbox.amocrm.server import StandIn
+from deployments.sandbox.clinic.generator import ClinicSpec, generate
+from deployments.sandbox.clinic.store import write_sqlite
+from deployments.sandbox.compare import sqlite_rows
+from tasks.blocks import slug
+from tasks.hints import HINTS
+from tasks.ledger.store import Ledger
+from tasks.lights import DATABASE, DONE, FAILED
+from tasks.records import Kind
+from tasks.settings import Settings
+from tests.e2e.traces import Traces
+from tests.support.clinic_database import TIMEZONE, clinic_now
+from tests.support.running_up import Running, eventually, pids_of, running_up
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
+
+ROOT = Path(__file__).parents[2]
+TOKEN, PASSWORD = "stand-in-token-of-the-day", "password-of-the-clinic"
+NORTH, SOUTH, EAST = "Север", "Юг", "Восток"
+SIZES = {NORTH: 12, SOUTH: 13, EAST: 14}
+#: The forms below are answered only after this long: a run that waits for a person is no dead run.
+FORM_WAITS = 300.0
+
+
+class Messages(BaseHTTPRequestHandler):
+    """A messenger's webhook."""
+
+    received: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        self.received.append(self.rfile.read(length).decode())
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Say nothing."""
+
+
+@dataclass
+class Day:
+    """The installation, its clinics, its account."""
+
+    running: Running
+    crm: StandIn
+    folder: Path
+    webhook: str
+    secrets: dict[str, str] = field(default_factory=dict)
+    waiting: tuple[str, float] = ("", 0.0)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.running.ledger
+
+    def database(self, clinic: str) -> Path:
+        return self.folder / f"{slug(clinic)}.db"
+
+    def uid(self, clinic: str) -> str:
+        return self.ledger.connection(clinic).clinic_uid
+
+    def command(self, *arguments: str) -> None:
+        """Run a command of the same installation; it finds the server by itself."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "IDENT_AMOCRM_")) and "proxy" not in name.lower()
+        }
+        environment = kept | {"IDENT_AMOCRM_HOME": str(self.running.home), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.cli.main", *arguments],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def connect(self, clinic: str) -> tuple[str, str]:
+        block = slug(clinic)
+        data = {
+            "driver": "sqlite",
+            "database": str(self.database(clinic)),
+            "password": PASSWORD,
+            "timezone": TIMEZONE,
+        }
+        self.running.fill_in("ident-database", block, data)
+        return self.running.do("connect-database", {"database": {"clinic": clinic, "block": block}})
+
+    def form(self, clinic: str, **values: Any) -> dict[str, Any]:
+        return {"launch": {"clinic": clinic, "past": "вся история", **values}}
+
+    def successes(self, clinic: str) -> int:
+        return len(self.ledger.runs(self.uid(clinic), 1000, "completed"))
+
+    def marks(self) -> Counter[str]:
+        """How often each of our marks stands on a living card of the account."""
+        return Counter(
+            value
+            for kind in ("contacts", "leads")
+            for record in self.crm.sandbox.state.records[kind].values()
+            if not record.is_deleted
+            for values in record.values.values()
+            for entry in values
+            if (value := str(entry.get("value", ""))).startswith("IDENT-")
+        )
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    folder = tmp_path_factory.mktemp("clinics")
+    home = tmp_path_factory.mktemp("home")
+    for number, (clinic, patients) in enumerate(SIZES.items()):
+        spec = ClinicSpec(
+            today=clinic_now().date(), patients=patients, appointments=3 * patients, seed=number
+        )
+        write_sqlite(generate(spec), folder / f"{slug(clinic)}.db")
+    ledger = Ledger(Settings(home=home).ledger_url).open()
+    with (
+        StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
+        ThreadingHTTPServer(("127.0.0.1", 0), Messages) as messenger,
+    ):
+        threading.Thread(target=messenger.serve_forever, daemon=True).start()
+        webhook = f"http://127.0.0.1:{messenger.server_address[1]}/send"
+        extra = {"IDENT_AMOCRM_REQUESTS_PER_SECOND": "7", "IDENT_AMOCRM_RETRY_SECONDS": "5"}
+        with running_up(home, ledger, extra) as running:
+            yield Day(running, crm, folder, webhook)
+        messenger.shutdown()
+
+
+def test_a_filled_in_block_is_tested_and_connected(day: Day) -> None:
+    eventually(lambda: "connect-database" in deployments(day), 120, day.running)
+    name, message = day.connect(NORTH)
+    assert name == "Completed", message
+    assert message == f"Подключено: пациентов {SIZES[NORTH]}, приёмов {3 * SIZES[NORTH]}"
+    assert day.running.artifact(f"connect-{slug(NORTH)}").count(DONE) == 2
+    name, message = day.running.do("connect-database", {"database": {"clinic": "x", "block": "nowhere"}})
+    assert (name, message) == ("Failed", HINTS["block_missing"])
+
+
+def deployments(day: Day) -> set[str]:
+    return {row["name"] for row in day.running.ask("deployments/filter", {})}
+
+
+def test_a_start_is_refused_with_every_reason(day: Day) -> None:
+    name, message = day.running.do("start-transfer", day.form(NORTH))
+    assert name == "Failed"
+    assert HINTS["amocrm_not_connected"] in message
+    assert HINTS["not_configured"] in message
+    assert day.ledger.runs(day.uid(NORTH)) == []
+
+
+def test_amocrm_is_connected_by_its_block(day: Day) -> None:
+    day.running.fill_in("amocrm-account", "amocrm", {"base_url": day.crm.url, "token": TOKEN})
+    assert day.running.do("connect-amocrm")[0] == "Completed"
+    assert DONE in day.running.artifact("connect-amocrm")
+    day.command("autoconfigure", "--yes")
+
+
+def test_a_form_is_left_waiting(day: Day) -> None:
+    """The answer comes at the end of this file, minutes later."""
+    assert day.connect(EAST)[0] == "Completed"
+    run = day.running.start("start-transfer", day.form(EAST, rehearse=True))
+    name, _message = day.running.ended(run)
+    assert name == "Suspended"
+    day.waiting = (run, time.monotonic())
+    assert "В открытые этапы войдёт сделок" in day.running.artifact(f"start-{slug(EAST)}")
+    assert day.marks().total() == 0, "nothing was written to count it"
+
+
+def test_accepted_runs_appear_by_themselves(day: Day) -> None:
+    day.running.fill_in(
+        "custom-webhook",
+        "messenger",
+        {
+            "name": "messenger",
+            "url": day.webhook,
+            "method": "POST",
+            "json_data": {"text": "{{subject}} {{body}}"},
+        },
+    )
+    form = day.form(NORTH, started_by="Администратор", notify="custom-webhook/messenger")
+    name, message = day.running.do("start-transfer", form)
+    assert name == "Completed", message
+    eventually(lambda: day.successes(NORTH) >= 2, 240, day.running)
+    expected = {f"IDENT-{day.uid(NORTH)}-P-{key}": 1 for key in patients(day, NORTH)}
+    assert {mark: count for mark, count in day.marks().items() if "-P-" in mark} == expected
+    runs = day.running.runs_of(NORTH, "COMPLETED")
+    assert all("auto-scheduled" in run["tags"] for run in runs)
+
+
+def patients(day: Day, clinic: str) -> set[int]:
+    """Patients that the transfer acknowledged, which are those of the clinic that are sound."""
+    known = {int(key) for key in day.ledger.applied_index(day.uid(clinic), Kind.CONTACT).source_ids}
+    rows = {int(row["ID_Persons"]) for row in sqlite_rows(day.database(clinic))("Patients")}
+    rejected = {one.source_id for _uid, one in day.ledger.rejects(day.uid(clinic)) if one.entity == "patient"}
+    assert known | rejected == rows
+    return known
+
+
+def test_health_is_green_then_red_with_its_cause_then_recovered(day: Day) -> None:
+    assert day.running.do("health-check")[0] == "Completed"
+    page = day.running.artifact(f"health-{slug(NORTH)}")
+    assert page.count(DONE) == 3
+    assert "✅ Работает" in page
+    away = day.database(NORTH).with_suffix(".away")
+    day.database(NORTH).rename(away)
+    name, message = day.running.do("health-check")
+    assert name == "Failed"
+    assert f"{NORTH}: {DATABASE}" in message
+    page = day.running.artifact(f"health-{slug(NORTH)}")
+    assert FAILED in page
+    assert HINTS["database_missing"] in page
+    away.rename(day.database(NORTH))
+    eventually(lambda: day.running.do("health-check")[0] == "Completed", 120, day.running)
+    body = {"filter": {"event": {"prefix": ["ident-amocrm.health."]}, "order": "ASC"}, "limit": 50}
+
+    def feed() -> list[str]:
+        found = day.running.ask("events/filter", body)["events"]
+        resource = f"ident-amocrm.clinic.{day.uid(NORTH)}"
+        return [
+            event["event"].rpartition(".")[2]
+            for event in found
+            if event["resource"]["prefect.resource.id"] == resource
+        ]
+
+    eventually(lambda: "recovered" in feed()[-1:], 30, day.running)
+    assert "failed" in feed()
+
+
+def test_the_messenger_was_told(day: Day) -> None:
+    wanted = ("состояние стало красным", "состояние восстановилось")
+    eventually(lambda: all(any(word in one for one in Messages.received) for word in wanted), 60, day.running)
+    told = json.dumps(Messages.received, ensure_ascii=False)
+    assert NORTH in told
+    assert "database_missing" in told
+
+
+def test_clinics_of_one_account_are_not_mixed(day: Day) -> None:
+    """The same patient numbers stand in each database."""
+    assert day.connect(SOUTH)[0] == "Completed"
+    assert day.running.do("start-transfer", day.form(SOUTH))[0] == "Completed"
+    eventually(lambda: day.successes(SOUTH) >= 1, 240, day.running)
+    north, south = patients(day, NORTH), patients(day, SOUTH)
+    assert len(north & south) > 5
+    marks = day.marks()
+    assert set(marks.values()) == {1}
+    surnames = {
+        clinic: {row["ID"]: row["Surname"] for row in sqlite_rows(day.database(clinic))("Persons")}
+        for clinic in (NORTH, SOUTH)
+    }
+    for clinic, keys in ((NORTH, north), (SOUTH, south)):
+        index = day.ledger.applied_index(day.uid(clinic), Kind.CONTACT)
+        cards = dict(zip(map(int, index.source_ids), map(int, index.amo_ids), strict=True))
+        for key in keys:
+            card = day.crm.sandbox.state.records["contacts"][cards[key]]
+            assert (card.last_name or card.name).casefold() in (surnames[clinic][key] or card.name).casefold()
+
+
+def test_one_clinics_database_down_delays_no_other(day: Day) -> None:
+    away = day.database(SOUTH).with_suffix(".away")
+    day.database(SOUTH).rename(away)
+    failed = [run.run_id for run in day.ledger.runs(day.uid(SOUTH), 100, "failed")]
+    before = day.successes(NORTH)
+    eventually(lambda: day.successes(NORTH) >= before + 2, 240, day.running)
+    eventually(
+        lambda: [run.run_id for run in day.ledger.runs(day.uid(SOUTH), 100, "failed")] != failed,
+        120,
+        day.running,
+    )
+    away.rename(day.database(SOUTH))
+    after = day.successes(SOUTH)
+    eventually(lambda: day.successes(SOUTH) > after, 240, day.running)
+
+
+def work(day: Day, clinic: str, seed: int) -> None:
+    """Let something happen in a clinic that has to be transferred."""
+    with closing(sqlite3.connect(day.database(clinic))) as link, link:
+        link.execute(
+            "UPDATE Patients SET DateTimeChanged = ?", (clinic_now().isoformat(" ", "milliseconds"),)
+        )
+        link.execute(
+            "UPDATE Persons SET City = ?, DateTimeChanged = ?",
+            (f"Город {seed}", clinic_now().isoformat(" ", "milliseconds")),
+        )
+
+
+def test_a_worker_killed_during_a_run_loses_and_doubles_nothing(day: Day) -> None:
+    day.crm.admin("settings", {"latency_ms": 1500})
+    work(day, NORTH, 1)
+    eventually(lambda: day.running.runs_of(NORTH, "RUNNING"), 120, day.running)
+    [run, *_] = day.running.runs_of(NORTH, "RUNNING")
+    worker = next(pid for pid, line in pids_of(day.running.home).items() if " worker start " in line)
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: day.running.run(run["id"])["state_type"] in {"CRASHED", "COMPLETED"}, 120, day.running)
+    day.crm.admin("settings", {"latency_ms": 0})
+    before = day.successes(NORTH)
+    eventually(lambda: day.successes(NORTH) > before, 240, day.running)
+    assert set(day.marks().values()) == {1}
+    assert not day.ledger.open_attempts(day.uid(NORTH))
+
+
+def test_a_server_killed_is_started_again_and_runs_go_on(day: Day) -> None:
+    server = next(pid for pid, line in pids_of(day.running.home).items() if " server start " in line)
+    os.kill(server, signal.SIGKILL)
+    before = day.successes(NORTH)
+    eventually(lambda: day.successes(NORTH) > before, 300, day.running)
+
+
+def test_after_an_hours_sleep_the_backlog_is_one_run(day: Day) -> None:
+    """The machine sleeps: every process stands still, and everything that was scheduled becomes an hour old."""
+    eventually(lambda: not day.running.runs_of(NORTH, "RUNNING", "PENDING"), 120, day.running)
+    sleepers = [day.running.process.pid, *(pid for pid in pids_of(day.running.home))]
+    for pid in sleepers:
+        _signal(pid, signal.SIGSTOP)
+    writes = day.crm.admin("stats")["writes"]
+    try:
+        slept = _an_hour_passes(day.running.home / "prefect" / "prefect.db")
+    finally:
+        for pid in reversed(sleepers):
+            _signal(pid, signal.SIGCONT)
+    assert len(slept) >= 20, "there was a backlog"
+    before = day.successes(NORTH)
+    eventually(lambda: day.successes(NORTH) >= before + 2, 300, day.running)
+    ends = Counter(str(day.running.run(run)["state_type"]) for run in slept)
+    # One clinic's backlog is one run; two clinics are started.
+    assert ends["COMPLETED"] + ends["FAILED"] <= 2, ends
+    assert ends["CANCELLED"] >= len(slept) - 4, ends
+    assert day.crm.admin("stats")["writes"] == writes, "nothing had changed meanwhile"
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _an_hour_passes(database: Path) -> list[str]:
+    """Make everything that is scheduled an hour old, and return the runs of syncs that are late by that."""
+    with closing(sqlite3.connect(database, timeout=30)) as link, link:
+        for column in ("next_scheduled_start_time", "expected_start_time"):
+            link.execute(
+                f"UPDATE flow_run SET {column} = strftime('%Y-%m-%d %H:%M:%f000', {column}, '-1 hour') "
+                "WHERE state_type = 'SCHEDULED'"
+            )
+        rows = link.execute(
+            "SELECT flow_run.id FROM flow_run JOIN flow ON flow.id = flow_run.flow_id WHERE flow.name = 'sync' "
+            "AND state_type = 'SCHEDULED' AND next_scheduled_start_time < strftime('%Y-%m-%d %H:%M:%f', 'now')"
+        )
+        return [str(row[0]) for row in rows]
+
+
+def test_a_form_is_alive_after_five_minutes(day: Day) -> None:
+    run, since = day.waiting
+    time.sleep(max(0.0, FORM_WAITS - (time.monotonic() - since)))
+    assert day.running.run(run)["state"]["name"] == "Suspended"
+    assert not day.ledger.runs(day.uid(EAST))
+    day.running.resume(run, {"confirmed": True})
+    eventually(lambda: day.running.run(run)["state_type"] == "COMPLETED", 180, day.running)
+    eventually(lambda: day.successes(EAST) >= 1, 240, day.running)
+    assert set(day.marks().values()) == {1}
+    patients(day, EAST)
+
+
+def test_an_empty_answer_starts_nothing(day: Day) -> None:
+    run = day.running.start("start-transfer", day.form(EAST, rehearse=True))
+    assert day.running.ended(run)[0] == "Suspended"
+    day.running.resume(run, {})
+    eventually(lambda: day.running.run(run)["state_type"] == "FAILED", 120, day.running)
+    assert "Не подтверждено" in day.running.run(run)["state"]["message"]
+
+
+def test_the_subscription_is_sold_by_a_form(day: Day) -> None:
+    assert day.running.do("subscription-quote")[0] == "Completed"
+    assert "| 6 месяцев | 15 |" in day.running.artifact("subscription-quote"), "three databases"
+    order = {"order": {"term": "10 месяцев"}}
+    assert day.running.do("subscription-activate", order) == ("Failed", HINTS["offer_not_accepted"])
+    order["order"]["offer_accepted"] = True  # type: ignore[assignment]
+    run = day.running.start("subscription-activate", order)
+    assert day.running.ended(run)[0] == "Suspended"
+    assert "148\u00a0500\u00a0₽" in day.running.artifact("subscription-invoice")
+    day.running.resume(run, {"paid": True})
+    eventually(lambda: day.running.run(run)["state_type"] == "COMPLETED", 120, day.running)
+    assert day.running.run(run)["state"]["message"].startswith("Активная")
+    assert len(day.ledger.invoices()) == 1, "the run started again from the top and made no second one"
+    assert len(day.ledger.periods()) == 2
+
+
+def test_the_journal_is_a_sorted_table(day: Day) -> None:
+    form = {"form": {"area": "состояние", "order": "сначала старые", "clinic": NORTH}}
+    assert day.running.do("journal", form)[0] == "Completed"
+    rows = json.loads(day.running.artifact("journal"))
+    moments = [row["Когда (UTC)"] for row in rows]
+    assert moments == sorted(moments)
+    assert {row["Событие"] for row in rows} >= {"ident-amocrm.health.failed", "ident-amocrm.health.recovered"}
+
+
+def test_a_renamed_clinic_goes_on(day: Day) -> None:
+    uid = day.uid(SOUTH)
+    name, message = day.running.do("rename-clinic", {"renaming": {"clinic": SOUTH, "new_name": "Запад"}})
+    assert name == "Completed", message
+    eventually(lambda: {"Запад"} <= deployments(day) and SOUTH not in deployments(day), 90, day.running)
+    assert day.uid("Запад") == uid
+    before = day.successes("Запад")
+    eventually(lambda: day.successes("Запад") > before, 240, day.running)
+
+
+def test_stop(day: Day) -> None:
+    for clinic in (NORTH, EAST):
+        assert day.running.do("stop-transfer", {"stop": {"clinic": clinic}})[0] == "Completed"
+    eventually(lambda: not {NORTH, EAST} & day.running.scheduled(), 60, day.running)
+    assert day.running.do("disconnect-database", {"clinic": {"clinic": "Запад"}})[0] == "Completed"
+    eventually(lambda: "Запад" not in deployments(day), 60, day.running)
+
+
+def test_no_secret_and_nothing_of_a_person_was_left(day: Day) -> None:
+    persons = [row for clinic in SIZES for row in sqlite_rows(day.database(clinic))("Persons")]
+    traces = Traces.of(persons, ZoneInfo(TIMEZONE))
+    found: dict[str, Any] = {}
+    for path in day.running.home.rglob("*"):
+        if not path.is_file():
+            continue
+        data = path.read_bytes()
+        secrets = [secret for secret in (TOKEN, PASSWORD) if secret.encode() in data]
+        if told := [*secrets, *sorted(traces.in_file(path))]:
+            found[str(path.relative_to(day.running.home))] = told
+    assert found == {}
