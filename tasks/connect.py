@@ -16,6 +16,7 @@ from tasks.amocrm.token_endpoint import Integration
 from tasks.clinics import disconnect, rename
 from tasks.connections import ConnectedDatabase, open_destination, open_ledger
 from tasks.errors import BlockedError, ConfigurationError, IdentAmocrmError
+from tasks.gate import live_account
 from tasks.hints import hint
 from tasks.ledger.store import Ledger
 from tasks.lights import DATABASE, SERVER, database_lights, light
@@ -99,11 +100,22 @@ def _connected(ledger: Ledger) -> tuple[Account, list[str]]:
         integration = Integration(block.client_id.strip(), block.client_secret, block.redirect_uri.strip())
         code = SecretStr(block.authorization_code.get_secret_value().strip())
         return connections.authorise_amocrm(block.base_url, integration, code, ledger)
+    if block.is_oauth and block.refresh_token.get_secret_value():
+        return _still_authorised(ledger)
     raise ConfigurationError(
         problem="The block «amoCRM Account» holds neither a long-lived token nor an authorisation code.",
         remedy="Fill in one of them (Blocks, amoCRM Account), then connect again.",
         code="access_options",
     )
+
+
+def _still_authorised(ledger: Ledger) -> tuple[Account, list[str]]:
+    """Test the tokens that an authorisation left in the block; they are renewed where it is time."""
+    client = open_destination(ledger, load_settings())
+    try:
+        return live_account(client, ledger), list(client.warnings)
+    finally:
+        client.close()
 
 
 def account_facts(ledger: Ledger) -> list[str]:
