@@ -31,6 +31,10 @@ REFUSALS = frozenset(
 #: Prefect's tag of runs that a schedule made.
 AUTO = "auto-scheduled"
 LEASE_HELD = LeaseHeldError.default_code
+#: Codes of what is no error of ours: a signal or a cancelled run; anything that nobody foresaw.
+INTERRUPTED, DEFECT = "interrupted", "defect"
+#: Ends of a run that say nothing about the clinic.
+PASSING = frozenset({LEASE_HELD, INTERRUPTED})
 
 
 def new_run_id(ledger: Ledger) -> str:
@@ -65,24 +69,33 @@ def recorded(
         ledger.start_run(run_id, record.clinic_uid, mode, by=job)
     try:
         yield
-    except IdentAmocrmError as error:
+    except BaseException as error:
         if isinstance(error, LedgerUnavailableError):
             raise  # there is nowhere to record it
-        trip(ledger, error)
+        if isinstance(error, IdentAmocrmError):
+            trip(ledger, error)
         if not dry_run:
-            ledger.finish_run(run_id, "failed", {"code": error.code})
+            code = _code_of(error)
+            ledger.finish_run(run_id, "failed", {"code": code})
             # Another run does the work: nothing is wrong with the clinic. And a database that is down for an
             # hour fails a hundred ticks, but is one event.
-            if error.code != LEASE_HELD and not _failed_so(before, error.code):
-                emit(_event(job, error), record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
-            if job == "sync" and _keeps_failing(ledger, record.clinic_uid):
-                payload = {"code": error.code, "runs": load_settings().failing_runs}
+            if code not in PASSING and not _failed_so(before, code):
+                emit(_event(job, error, code), record.clinic_uid, clinic, "error", {"code": code}, ledger)
+            if job == "sync" and code not in PASSING and _keeps_failing(ledger, record.clinic_uid):
+                payload = {"code": code, "runs": load_settings().failing_runs}
                 emit("sync.failing", record.clinic_uid, clinic, "error", payload, ledger)
         raise
 
 
-def _event(job: str, error: IdentAmocrmError) -> str:
-    if error.code in REFUSALS:
+def _code_of(error: BaseException) -> str:
+    """Return under which code a failure is kept; the text of a stranger's error may hold values."""
+    if isinstance(error, IdentAmocrmError):
+        return error.code
+    return DEFECT if isinstance(error, Exception) else INTERRUPTED
+
+
+def _event(job: str, error: BaseException, code: str) -> str:
+    if code in REFUSALS:
         return "transfer.refused"
     return f"{job}.guard_tripped" if isinstance(error, GuardError) else f"{job}.failed"
 
@@ -91,7 +104,7 @@ def _keeps_failing(ledger: Ledger, clinic_uid: str) -> bool:
     """Tell whether the run that failed now makes their number full: once, not at every later one."""
     enough = load_settings().failing_runs
     latest = ledger.runs(clinic_uid, enough + 1)
-    failed = [run.state == "failed" and run.counts.get("code") != LEASE_HELD for run in latest]
+    failed = [run.state == "failed" and run.counts.get("code") not in PASSING for run in latest]
     return all(failed[:enough]) and len(failed) >= enough and not all(failed[enough:] or [False])
 
 
