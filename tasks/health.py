@@ -162,7 +162,7 @@ def record_change(ledger: Ledger, record: ConnectionRecord, checks: list[Check])
         return since
     level: Level = LEVELS[state]
     name = NAMES[state]
-    if state is CheckState.OK and before:
+    if before.get("state") == CheckState.FAILED and state is not CheckState.FAILED:
         name = "recovered"
     payload = {f"code_{number}": code for number, code in enumerate(codes, start=1)}
     emit(f"health.{name}", record.clinic_uid, record.name, level, payload, ledger)
