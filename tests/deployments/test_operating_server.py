@@ -89,17 +89,20 @@ class Day:
     def uid(self, clinic: str) -> str:
         return self.ledger.connection(clinic).clinic_uid
 
-    def command(self, *arguments: str) -> None:
-        """Run a command of the same installation; it finds the server by itself."""
+    @property
+    def environment(self) -> dict[str, str]:
         kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PREFECT_", "IDENT_AMOCRM_")) and "proxy" not in name.lower()
         }
-        environment = kept | {"IDENT_AMOCRM_HOME": str(self.running.home), "PYTHONPATH": str(ROOT)}
+        return kept | {"IDENT_AMOCRM_HOME": str(self.running.home), "PYTHONPATH": str(ROOT)}
+
+    def command(self, *arguments: str) -> None:
+        """Run a command of the same installation; it finds the server by itself."""
         done = subprocess.run(
             [sys.executable, "-m", "deployments.cli.main", *arguments],
-            env=environment,
+            env=self.environment,
             capture_output=True,
             encoding="utf-8",
             check=False,
@@ -341,6 +344,47 @@ def test_a_server_killed_is_started_again_and_runs_go_on(day: Day) -> None:
     os.kill(server, signal.SIGKILL)
     before = day.successes(NORTH)
     eventually(lambda: day.successes(NORTH) > before, 300, day.running)
+
+
+def test_cancel_still_works_after_that(day: Day) -> None:
+    day.crm.admin("settings", {"latency_ms": 3000})
+    work(day, NORTH, 2)
+    eventually(lambda: day.running.runs_of(NORTH, "RUNNING"), 120, day.running)
+    [run, *_] = day.running.runs_of(NORTH, "RUNNING")
+    state = {"type": "CANCELLING", "name": "Cancelling"}
+    day.running.ask(f"flow_runs/{run['id']}/set_state", {"state": state})
+    eventually(lambda: day.running.run(run["id"])["state_type"] == "CANCELLED", 120, day.running)
+    day.crm.admin("settings", {"latency_ms": 0})
+    before = day.successes(NORTH)
+    eventually(lambda: day.successes(NORTH) > before, 240, day.running)
+    assert set(day.marks().values()) == {1}
+
+
+def test_prefect_deploy_makes_the_same_set(day: Day) -> None:
+    def essence() -> dict[str, Any]:
+        return {
+            row["name"]: (
+                row["entrypoint"],
+                row["tags"],
+                row["schedules"] and row["schedules"][0]["schedule"],
+            )
+            for row in day.running.ask("deployments/filter", {})
+            if row["tags"] == ["installation"]
+        }
+
+    before = essence()
+    assert len(before) > 10
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        env=day.environment | {"PREFECT_API_URL": day.running.place["api"]},
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert essence() == before
+    assert day.running.active(NORTH), "a transfer that was started stays started"
 
 
 def test_after_an_hours_sleep_the_backlog_is_one_run(day: Day) -> None:
