@@ -240,6 +240,7 @@ def _standing(journey: Journey) -> dict[str, Any]:
         record = ledger.connection(CLINIC)
         state = asdict(clinic_state(ledger, record))
         state.pop("last_run_state")
+        state.pop("lag_seconds")  # the time goes on
         return state | {
             "rejects": ledger.rejects(record.clinic_uid),
             "watermark": ledger.watermark(record.clinic_uid),
