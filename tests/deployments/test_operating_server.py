@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -419,11 +420,25 @@ def _signal(pid: int, number: int) -> None:
 def _an_hour_passes(database: Path) -> list[str]:
     """Make everything that is scheduled an hour old, and return the runs of syncs that are late by that."""
     with closing(sqlite3.connect(database, timeout=30)) as link, link:
-        for column in ("next_scheduled_start_time", "expected_start_time"):
-            link.execute(
-                f"UPDATE flow_run SET {column} = strftime('%Y-%m-%d %H:%M:%f000', {column}, '-1 hour') "
-                "WHERE state_type = 'SCHEDULED'"
-            )
+        waiting = "SELECT id FROM flow_run WHERE state_type = 'SCHEDULED'"
+        states = link.execute(
+            f"SELECT id, state_details FROM flow_run_state WHERE type = 'SCHEDULED' AND flow_run_id IN ({waiting})"
+        ).fetchall()
+        for state, details in states:
+            described = json.loads(details)
+            if described.get("scheduled_time"):
+                moment = datetime.fromisoformat(described["scheduled_time"]) - timedelta(hours=1)
+                described["scheduled_time"] = moment.isoformat()
+                link.execute(
+                    "UPDATE flow_run_state SET state_details = ? WHERE id = ?", (json.dumps(described), state)
+                )
+        # The scheduler knows by the key which ticks it made already: those of the next hour are not made yet.
+        link.execute(
+            "UPDATE flow_run SET idempotency_key = idempotency_key || ' slept', "
+            "next_scheduled_start_time = strftime('%Y-%m-%d %H:%M:%f000', next_scheduled_start_time, '-1 hour'), "
+            "expected_start_time = strftime('%Y-%m-%d %H:%M:%f000', expected_start_time, '-1 hour') "
+            "WHERE state_type = 'SCHEDULED'"
+        )
         rows = link.execute(
             "SELECT flow_run.id FROM flow_run JOIN flow ON flow.id = flow_run.flow_id WHERE flow.name = 'sync' "
             "AND state_type = 'SCHEDULED' AND next_scheduled_start_time < strftime('%Y-%m-%d %H:%M:%f', 'now')"
