@@ -46,7 +46,7 @@ postgresql:  ## Install a PostgreSQL server, where we may; the tests start one o
 	$(call system,command -v initdb || ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
 
 test: $(STAMP) odbc  ## Install and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
