@@ -24,6 +24,7 @@ from tasks.planning.holding import (
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject
+from tasks.seen import SEEN, seen_now
 from tasks.workspace import CardTable, Workspace, workspace
 
 __all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
@@ -50,8 +51,9 @@ def build_plan(space: Workspace) -> None:
     if space.dry_run:
         return
     _settle_waiting(space)
-    if space.plan:
-        space.ledger.save_plan(space.run_id, space.uid, space.plan)
+    rest = space.plan[len(space.ahead.rows) :] if space.ahead else space.plan
+    if rest:  # what is on its way was saved before, and may be owed no more
+        space.ledger.save_plan(space.run_id, space.uid, rest)
     _move_watermark(space)
 
 
@@ -269,7 +271,7 @@ def _move_watermark(space: Workspace) -> None:
     if space.changes is None:
         return
     stored = space.ledger.watermark(space.uid) or {}
-    value = {MARK: space.changes.watermark.to_json(), FULL_DUE: stored.get(FULL_DUE)}
+    value = {MARK: space.changes.watermark.to_json(), FULL_DUE: stored.get(FULL_DUE), SEEN: seen_now(space)}
     if space.full:
         value[FULL_DUE] = next_full(space.reader.now(), space.settings.full_read_hour).isoformat()
     space.ledger.move_watermark(space.uid, value)

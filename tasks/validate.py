@@ -47,7 +47,6 @@ def validate_patients(space: Workspace) -> None:
     Raises:
         GuardError: When a rule about the table as a whole failed, or could not be evaluated.
     """
-    space.patient_ids = frozenset(space.patients["patient_id"].tolist())
     space.patients = _validated(space, Entity.PATIENT, space.patients, None)
 
 

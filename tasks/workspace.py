@@ -114,6 +114,7 @@ class Workspace:
     warnings: list[str] = field(default_factory=list)
     changes: Changes | None = None
     full: bool = False
+    seen: dict[str, Any] = field(default_factory=dict)  # see tasks.seen
     patients: pd.DataFrame = field(default_factory=lambda: empty_frame(Entity.PATIENT))
     appointments: pd.DataFrame = field(default_factory=lambda: empty_frame(Entity.APPOINTMENT))
     extracted: dict[str, int] = field(default_factory=lambda: {"patients": 0, "appointments": 0})
