@@ -124,6 +124,14 @@ def not_its_turn(ledger: Ledger, clinic: str) -> Any | None:
     record = ledger.connection(clinic)
     if AUTO in flow_run.tags and not is_started(ledger, record):
         return Completed(name="Skipped", message="Передача этой клиники остановлена.")
+    if AUTO in flow_run.tags and _is_missed(ledger, record.clinic_uid):
+        return Completed(name="Skipped", message="Запуск опоздал: более поздний уже всё передал.")
     if not ledger.lease_is_held(record.clinic_uid, is_dead):
         return None
     return Completed(name="Skipped", message="Клинику сейчас ведёт другой запуск (например, сверка).")
+
+
+def _is_missed(ledger: Ledger, clinic_uid: str) -> bool:
+    """Tell whether a run that began after this tick was due has ended well already."""
+    success = ledger.last_run(clinic_uid, "completed")
+    return success is not None and success.started_at > flow_run.scheduled_start_time.timestamp()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tasks import events
+from tasks import events, recording
 from tasks.errors import GuardError
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.recording import new_run_id, recorded
@@ -49,3 +51,34 @@ def test_a_run_that_failed_is_never_left_running(
         assert (run.state, run.counts) == ("failed", {"code": code})
         names = [row.event for row in ledger.audit()]
         assert names == ([f"ident-amocrm.sync.{told}"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("started", "late", "tags", "skipped"),
+    [
+        (True, 3600, ["auto-scheduled"], True),
+        (True, -3600, ["auto-scheduled"], False),
+        (True, 3600, [], False),
+        (False, -3600, ["auto-scheduled"], True),
+    ],
+)
+def test_a_tick_whose_work_is_done_already_is_skipped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    started: bool,
+    late: float,
+    tags: list[str],
+    skipped: bool,
+) -> None:
+    due = datetime.now(tz=UTC) - timedelta(seconds=late)
+    monkeypatch.setattr(recording, "deployment", SimpleNamespace(id="d"))
+    monkeypatch.setattr(recording, "flow_run", SimpleNamespace(tags=tags, scheduled_start_time=due))
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").open()) as ledger:
+        ledger.save_connection(ConnectionRecord("clinic", "u", "block", "Europe/Moscow"))
+        ledger.put_setting("clinic:u", "transfer", {"started": started}, by="test")
+        assert (recording.not_its_turn(ledger, "clinic") is not None) is (not started and bool(tags))
+        ledger.start_run("r", "u", "full", by="sync")
+        ledger.finish_run("r", "completed", {})
+        found = recording.not_its_turn(ledger, "clinic")
+        assert (found is not None) is skipped
+        assert found is None or found.name == "Skipped"
