@@ -397,15 +397,25 @@ def test_after_an_hours_sleep_the_backlog_is_one_run(day: Day) -> None:
     writes = day.crm.admin("stats")["writes"]
     try:
         slept = _an_hour_passes(day.running.home / "prefect" / "prefect.db")
+        with day.ledger.database.write() as link:
+            link.exec_driver_sql(
+                "UPDATE run SET started_at = started_at - 3600, finished_at = finished_at - 3600"
+            )
     finally:
         for pid in reversed(sleepers):
             _signal(pid, signal.SIGCONT)
     assert len(slept) >= 20, "there was a backlog"
     before = day.successes(NORTH)
     eventually(lambda: day.successes(NORTH) >= before + 2, 300, day.running)
-    ends = Counter(str(day.running.run(run)["state"]["name"]) for run in slept)
-    # One clinic's backlog is one run; two clinics are started.
-    assert ends["Completed"] + ends["Failed"] <= 2, ends
+
+    def ends() -> Counter[str]:
+        return Counter(str(day.running.run(run)["state"]["name"]) for run in slept)
+
+    eventually(
+        lambda: not {"Scheduled", "Late", "Pending", "Submitting", "Running"} & set(ends()), 600, day.running
+    )
+    # One clinic's backlog is one run; at most two clinics are started here. The others gave way or were skipped.
+    assert 1 <= ends()["Completed"] + ends()["Failed"] <= 2, ends()
     assert day.crm.admin("stats")["writes"] == writes, "nothing had changed meanwhile"
 
 
