@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo bench faults test lint odbc postgresql constraints clean
+.PHONY: venv demo bench faults soak test lint odbc postgresql constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,6 +23,9 @@ bench: $(STAMP)  ## Measure the first load against amoCRM's pace, about five min
 
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)
+
+soak: $(STAMP)  ## An operator's day on a real Prefect server, with its waits; about a quarter of an hour
+	$(BIN)/python -m pytest -m soak
 
 # What the system must have for the tests of $(3): nothing where $(1) finds it, else the packages $(2), where we may.
 define system

@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[1]
 ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$")
 #: Files that take half a minute and more (pytest --durations tells), the longest first; the others fill the gaps.
 LONG = (
-    "tests/deployments/test_operating_server.py",
     "tests/deployments/test_up_server.py",
     "tests/benchmarks/test_bench_slice.py",
     "tests/amocrm/test_amo_oauth_commands.py",

@@ -41,6 +41,7 @@ from tests.support.running_up import Running, eventually, pids_of, running_up
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.soak,
     pytest.mark.timeout(900),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
 ]
