@@ -9,6 +9,7 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.drift import resume_repaired
 from tasks.errors import GuardError
 from tasks.frames import Entity, empty_frame
 from tasks.ident.connection import database_errors
@@ -37,6 +38,7 @@ def read_changes(space: Workspace) -> None:
     Raises:
         GuardError: When a full read misses more known rows than the shrink limit allows.
     """
+    resume_repaired(space)
     _release_after_change(space)
     with database_errors(space.connection):
         space.changes, space.full = _changed(space)

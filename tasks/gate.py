@@ -16,23 +16,22 @@ from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.breaker import close_breaker, refuse_while_open
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
-from tasks.errors import ConfigurationError, MappingError, RunStoppedError
+from tasks.drift import refuse_vital
+from tasks.errors import ConfigurationError, RunStoppedError
 from tasks.fingerprints import check_highest
 from tasks.launch import LAUNCH, Launch
 from tasks.lease import LeaseKeeper
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.mapping.autoconfigure import check
+from tasks.mapping.drift import Drift, check, usable
 from tasks.mapping.model import Mapping as CardMapping
+from tasks.mappings import MAPPING, load_mapping
 from tasks.records import Account, CustomField, Pipeline
-from tasks.settings import load_settings
+from tasks.settings import Settings, load_settings
 from tasks.transfer import is_started
 from tasks.workspace import Workspace, open_workspace
 
 __all__ = ["MAPPING", "Guard", "gate", "load_mapping", "pass_gate"]
-
-#: Name of the mapping among the settings of an account.
-MAPPING = "mapping"
 
 
 class Guard:
@@ -56,22 +55,6 @@ class Guard:
             )
 
 
-def load_mapping(ledger: Ledger, account_id: int) -> CardMapping:
-    """Return the account's mapping.
-
-    Raises:
-        MappingError: When the transfer is not configured yet.
-    """
-    stored = ledger.setting(f"account:{account_id}", MAPPING)
-    if stored is None:
-        raise MappingError(
-            problem="The transfer is not configured: there is no mapping for this amoCRM account.",
-            remedy="Run: ident-amocrm autoconfigure --yes",
-            code="not_configured",
-        )
-    return CardMapping.model_validate(stored)
-
-
 def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspace:
     """Check every condition of a run and open its working memory.
 
@@ -81,11 +64,10 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     settings = load_settings()
     ledger = open_ledger(settings)
     record = ledger.connection(clinic)
-    known = amocrm_account(ledger)
+    amocrm_account(ledger)  # before a lease is taken for nothing
     if deployment.id:
         refuse_while_open(ledger)
-    grace = settings.connect_timeout + settings.read_timeout
-    lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
+    lease = _lease(ledger, record, settings)
     opened: list[Callable[[], None]] = [lease.release]
     try:
         connection, reader = open_source(record, settings)
@@ -93,7 +75,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
         check_highest(record, reader, ledger)
         client = open_destination(ledger, settings)
         opened.append(client.close)
-        found = _account(client, ledger, int(str(known["account_id"])))
+        found = _account(client, ledger, record.clinic_uid)
         guard = Guard(lease, ledger, record)
         client.guard_writes(guard)
         launch = _launch(ledger, record.clinic_uid, reader.now().date, keep=not dry_run)
@@ -119,10 +101,16 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             mapping=found.mapping,
             pipelines=found.pipelines,
             contact_fields=found.contact_fields,
+            drifts=found.drifts,
             schema=found.schema,
-            warnings=[*reader.catalogue.warnings, *client.warnings],
+            warnings=[*reader.catalogue.warnings, *client.warnings, *map(str, found.drifts)],
         )
     )
+
+
+def _lease(ledger: Ledger, record: ConnectionRecord, settings: Settings) -> LeaseKeeper:
+    grace = settings.connect_timeout + settings.read_timeout
+    return LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
 
 
 def _close(opened: list[Callable[[], None]]) -> None:
@@ -132,17 +120,19 @@ def _close(opened: list[Callable[[], None]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _LiveAccount:
-    """The account as it is now, with the mapping that fits it."""
+    """The account as it is now, with as much of the clinic's mapping as fits it."""
 
     account: Account
     mapping: CardMapping
     pipelines: tuple[Pipeline, ...]
     contact_fields: tuple[CustomField, ...]
+    drifts: tuple[Drift, ...]
     schema: str
 
 
-def _account(client: AmoClient, ledger: Ledger, expected: int) -> _LiveAccount:
+def _account(client: AmoClient, ledger: Ledger, clinic_uid: str) -> _LiveAccount:
     """Read the live account and compare the mapping with it."""
+    expected = int(str(amocrm_account(ledger)["account_id"]))
     account = read_account(client)
     close_breaker(ledger)
     if account.id != expected:
@@ -151,20 +141,15 @@ def _account(client: AmoClient, ledger: Ledger, expected: int) -> _LiveAccount:
             remedy="Create a token in the connected account and run: ident-amocrm connect-amocrm",
             code="another_account",
         )
-    mapping = load_mapping(ledger, account.id)
+    mapping = load_mapping(ledger, account.id).for_clinic(clinic_uid)
     pipelines = read_pipelines(client)
     contact_fields = read_custom_fields(client, "contacts")
     lead_fields = read_custom_fields(client, "leads")
     drifts = check(mapping, pipelines, contact_fields, lead_fields)
-    if drifts:
-        named = "; ".join(f"{drift.what} «{drift.name}»: {drift.cause}" for drift in drifts)
-        raise MappingError(
-            problem=f"The mapping no longer fits the amoCRM account: {named}.",
-            remedy="Run: ident-amocrm autoconfigure --yes",
-            code="mapping_drift",
-        )
+    refuse_vital(drifts)
     schema = _digest([mapping.model_dump_json(), pipelines, contact_fields, lead_fields])
-    return _LiveAccount(account, mapping, tuple(pipelines), tuple(contact_fields), schema)
+    fitting = usable(mapping, drifts, contact_fields, lead_fields)
+    return _LiveAccount(account, fitting, tuple(pipelines), tuple(contact_fields), tuple(drifts), schema)
 
 
 def _digest(parts: Sequence[object]) -> str:

@@ -13,18 +13,16 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.amocrm.account import read_account
-from tasks.amocrm.custom_fields import read_custom_fields
-from tasks.amocrm.pipelines import read_pipelines
 from tasks.authorisation import token_warning
 from tasks.blocks import load_account, slug
 from tasks.breaker import close_breaker
 from tasks.connections import amocrm_account, open_destination, open_ledger, open_source
+from tasks.drift import live_drifts
 from tasks.errors import IdentAmocrmError
 from tasks.events import emit
-from tasks.gate import load_mapping
 from tasks.hints import hint
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.mapping.autoconfigure import check as check_mapping
+from tasks.mappings import load_mapping
 from tasks.settings import Settings, load_settings
 from tasks.transfer import is_started
 
@@ -50,11 +48,13 @@ class Check:
         name: What was checked, in Russian.
         state: How it stands.
         code: Code of the error or warning; the hint is keyed by it.
+        detail: Cause and remedy in Russian, where the code alone does not name them; never a person's data.
     """
 
     name: str
     state: CheckState
     code: str = ""
+    detail: str = ""
 
 
 def _attempt(name: str, action: Callable[[], object]) -> Check:
@@ -83,16 +83,11 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
             return checks
         try:
             mapping = load_mapping(ledger, int(str(known["account_id"])))
-            drifts = check_mapping(
-                mapping,
-                read_pipelines(client),
-                read_custom_fields(client, "contacts"),
-                read_custom_fields(client, "leads"),
-            )
+            drifts = live_drifts(client, mapping)
         except IdentAmocrmError as error:
             return [*checks, Check("Настройка", CheckState.FAILED, error.code)]
-        drifted = Check("Настройка", CheckState.FAILED, "mapping_drift")
-        return [*checks, drifted if drifts else Check("Настройка", CheckState.OK)]
+        drifted = [Check("Настройка", CheckState.FAILED, "mapping_drift", str(drift)) for drift in drifts]
+        return [*checks, *(drifted or [Check("Настройка", CheckState.OK)])]
     finally:
         client.close()
 
@@ -129,7 +124,8 @@ def health_markdown(clinic: str, checks: Sequence[Check], at: datetime) -> str:
     lines = [f"## Состояние «{clinic}»", "", "| Проверка | Состояние | Что делать |", "|---|---|---|"]
     for item in checks:
         label = labels.get((item.name, item.state), shown[item.state])
-        lines.append(f"| {item.name} | {label} | {hint(item.code) if item.code else ''} |")
+        advice = item.detail or (hint(item.code) if item.code else "")
+        lines.append(f"| {item.name} | {label} | {advice.replace('|', '/')} |")
     return "\n".join([*lines, "", f"Проверено {at:%d.%m.%Y %H:%M:%S} UTC; проверка идёт каждые 5 минут."])
 
 

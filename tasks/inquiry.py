@@ -22,8 +22,8 @@ from tasks.ident.connection import database_errors
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.mapping.model import DEAL_NAME, Policy
 from tasks.mapping.model import Mapping as CardMapping
-from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse, held_back
 from tasks.records import DATA, AppliedRow, Kind
@@ -157,7 +157,12 @@ def look(
     if pd.notna(deal["patient_id"].iloc[0]):
         if known is not None and known.is_primary is not None:
             deal = deal.assign(is_primary=known.is_primary)
-        differs, row_hash = _difference(inquiry, lead_texts(deal, inquiry.zone), known, mapping)
+        differs, row_hash = _difference(
+            inquiry,
+            lead_texts(deal, inquiry.zone, mapping.deal_name if mapping else DEAL_NAME),
+            known,
+            mapping,
+        )
     source = SourceFacts(
         exists=True,
         changed_at=changed_at,
