@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 
 from tasks.amocrm import custom_fields, pipelines
 from tasks.amocrm.account import read_account
 from tasks.amocrm.client import AmoClient
 from tasks.backfill import mark_rows
-from tasks.connections import amocrm_account, open_destination
+from tasks.connections import amocrm_account, open_destination, open_ledger
 from tasks.drift import live_drifts
 from tasks.errors import TransferRefusedError
 from tasks.events import emit
@@ -20,13 +24,30 @@ from tasks.mapping.autoconfigure import apply
 from tasks.mapping.drift import Drift
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mapping.model import Policy
-from tasks.mapping.proposal import BLOCKS, Block, Proposal, propose
+from tasks.mapping.proposal import BLOCKS, Block, Proposal, decide, propose
+from tasks.mapping.proposal_forms import block_form, decisions, result_table
+from tasks.mapping.questions import Form
 from tasks.mappings import Saved, save_mapping, stored_mapping
 from tasks.records import CustomField, Pipeline, Stage
-from tasks.settings import Settings
+from tasks.settings import Settings, load_settings
 from tasks.transfer import is_started
 
-__all__ = ["Configured", "autoconfigure", "carry_out", "propose_configuration", "refuse_while_running"]
+__all__ = [
+    "Configured",
+    "accept_block",
+    "autoconfigure",
+    "carry_out",
+    "configured_markdown",
+    "create_confirmed",
+    "draft_proposal",
+    "drafted",
+    "drafted_form",
+    "propose_configuration",
+    "refuse_while_running",
+]
+
+#: Name under which a run keeps its proposal.
+PROPOSAL: Final = "proposal"
 
 
 class _Account:
@@ -187,3 +208,62 @@ def autoconfigure(
     if not confirm(proposal):
         return proposal, None
     return proposal, carry_out(ledger, settings, proposal, by)
+
+
+# ---- as steps of a flow ------------------------------------------------------------------------------------
+
+
+@task(name="propose", cache_policy=NO_CACHE, persist_result=False)
+def draft_proposal(scope: str, blocks: Sequence[Block]) -> dict[str, int]:
+    """Draw up the proposal once: a run that starts again after a form shows the same one."""
+    ledger = open_ledger()
+    refuse_while_running(ledger)
+    if ledger.setting(scope, PROPOSAL) is None:
+        proposal = propose_configuration(ledger, load_settings(), blocks)
+        ledger.put_setting(scope, PROPOSAL, proposal.model_dump(mode="json"), by="autoconfigure")
+    actions = [element.action for element in drafted(scope).elements]
+    return {action: actions.count(action) for action in ("create", "reuse", "skip")}
+
+
+def drafted(scope: str) -> Proposal:
+    """Return the proposal of a run."""
+    return Proposal.model_validate(open_ledger().setting(scope, PROPOSAL))
+
+
+@task(name="create", cache_policy=NO_CACHE, persist_result=False)
+def create_confirmed(scope: str, answers: Mapping[Block, Mapping[str, Any]], by: str) -> str:
+    """Carry out what was confirmed and publish the table of what was reused and created."""
+    proposal = drafted(scope)
+    for block, answer in answers.items():
+        proposal = decide(proposal, decisions(proposal, block, answer))
+    done = carry_out(open_ledger(), load_settings(), proposal, by)
+    create_markdown_artifact(
+        configured_markdown(done), key="mapping-configured", description="Связка настроена"
+    )
+    get_run_logger().info("Configured: %d changes of the mapping", len(done.saved.changes))
+    return "Связка настроена"
+
+
+def configured_markdown(done: Configured) -> str:
+    """Return the operator's page about an autoconfiguration."""
+    lines = ["## ✅ Связка настроена", "", result_table(done.proposal)]
+    if done.saved.changes:
+        lines += ["", "**Что изменилось в настройке**", "", *(f"- {line}" for line in done.saved.changes)]
+    if total := sum(done.resent.values()):
+        lines += ["", f"Значения исправленных полей вернутся со следующей передачей: карточек — {total}."]
+    return "\n".join(lines)
+
+
+def drafted_form(scope: str, block: Block) -> Form:
+    """Return the form of a block of a run's proposal."""
+    return block_form(drafted(scope), block)
+
+
+def accept_block(scope: str, block: Block, answer: Mapping[str, Any]) -> None:
+    """Check what was decided about a block.
+
+    Raises:
+        MappingError: When it cannot be.
+    """
+    proposal = drafted(scope)
+    decide(proposal, decisions(proposal, block, answer))

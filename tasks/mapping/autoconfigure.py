@@ -36,7 +36,17 @@ from tasks.mapping.similarity import plain
 from tasks.mapping.stages import LOST, WON
 from tasks.records import CustomField, Pipeline, Stage
 
-__all__ = ["Destination", "Drift", "Proposal", "apply", "check", "field_definition", "propose", "rule_of"]
+__all__ = [
+    "Destination",
+    "Drift",
+    "Proposal",
+    "apply",
+    "check",
+    "field_definition",
+    "missing_options",
+    "propose",
+    "rule_of",
+]
 
 #: amoCRM's own limits, as its reference states them.
 MOST_PIPELINES: Final = 50
@@ -273,9 +283,14 @@ def _with_options(
     default = next(one for one in CARDS[block] if one.datum == datum)
     if field.type not in ENUM_TYPES:
         return field
-    have = {plain(enum.value) for enum in field.enums}
-    lacking = [label for label in default.options if plain(label) not in have]
+    lacking = missing_options(default, field)
     return destination.add_options(entity, field.id, lacking) if lacking else field
+
+
+def missing_options(default: FieldDefault, field: CustomField) -> list[str]:
+    """Return the fixed texts of a datum for which a list field has no option, whatever its spelling."""
+    have = {plain(enum.value) for enum in field.enums}
+    return [label for label in default.options if plain(label) not in have]
 
 
 def _refuse_without_predefined(missing: Sequence[tuple[FieldDefault, str]]) -> None:

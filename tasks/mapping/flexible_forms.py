@@ -27,7 +27,10 @@ from tasks.mapping.stages import UNSORTED
 from tasks.records import CustomField, Pipeline, User
 
 __all__ = [
+    "CARDS",
     "CREATE",
+    "KEEP",
+    "NEVER",
     "card_form",
     "exceptions_form",
     "filters_form",
@@ -106,15 +109,21 @@ def read_stages(
     for side in SIDES:
         rule: PipelineRule = getattr(mapping, side)
         chosen = int(answer[f"{side}_pipeline"])
-        if chosen != rule.pipeline_id:
-            changed = True
-            update[side] = _preselected(rule, chosen, pipelines)
-            continue
         stages = {
             key: None if answer[f"{side}_{key.value}"] == NO_STAGE else int(answer[f"{side}_{key.value}"])
             for key in STATUS_NAMES
         }
-        update[side] = rule.model_copy(update={"stages": stages})
+        if chosen == rule.pipeline_id:
+            update[side] = rule.model_copy(update={"stages": stages})
+            continue
+        pipeline = _by_id(pipelines, chosen)
+        known = {stage.id for stage in pipeline.stages} if pipeline else set()
+        if known >= set(stages.values()) - {None}:
+            # The second form: it offered the stages of this pipeline.
+            update[side] = PipelineRule(pipeline_id=chosen, stages=stages)
+        else:
+            changed = True
+            update[side] = _preselected(rule, chosen, pipelines)
     return mapping.model_copy(update=update), changed
 
 
@@ -170,7 +179,7 @@ def card_form(mapping: CardMapping, card: str, fields: Sequence[CustomField]) ->
     """Return the form that chooses a field for every datum of a card."""
     rules: dict[str, FieldRule] = {rule.datum: rule for rule in getattr(mapping, card)}
     asked = []
-    for default in CARDS[card]:  # type: ignore[index]
+    for default in CARDS[card]:
         if default.api_only:
             continue
         rule = rules.get(default.datum)
@@ -199,7 +208,7 @@ def card_form(mapping: CardMapping, card: str, fields: Sequence[CustomField]) ->
 
 def policies_form(mapping: CardMapping, card: str) -> Form:
     """Return the form that says who wins, and what becomes of a value that vanished in IDENT."""
-    titles = {default.datum: default.title for default in CARDS[card]}  # type: ignore[index]
+    titles = {default.datum: default.title for default in CARDS[card]}
     winners = [(name, policy.value) for policy, name in POLICY_NAMES.items() if policy is not Policy.NEVER]
     nulls = [(name, policy.value) for policy, name in NULL_NAMES.items()]
     asked: list[Question] = []

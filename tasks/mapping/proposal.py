@@ -47,7 +47,7 @@ Action = Literal["create", "reuse", "skip"]
 BLOCKS: Final[tuple[Block, ...]] = ("pipelines", "contact", "lead")
 PREDEFINED: Final = frozenset({"PHONE", "EMAIL"})
 #: What each card is made of: the field of the mark, then the data.
-CARDS: Final[dict[Block, tuple[FieldDefault, ...]]] = {
+CARDS: Final[dict[str, tuple[FieldDefault, ...]]] = {
     "contact": (CONTACT_EXTERNAL, *CONTACT_CARD),
     "lead": (LEAD_EXTERNAL, *LEAD_CARD),
 }

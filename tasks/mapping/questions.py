@@ -44,7 +44,6 @@ class Question(_Stored):
         options: What may be chosen, for ``choice`` and ``many``.
         default: The safe answer, already given: values of options, or a text, number or flag.
         hint: What helps to answer.
-        most: Largest number.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Question(_Stored):
     options: tuple[Option, ...] = ()
     default: Any = None
     hint: str = ""
-    most: int = 36500
 
     @property
     def shown_default(self) -> Any:
@@ -79,6 +77,14 @@ class Form(_Stored):
     title: str
     text: str = ""
     questions: tuple[Question, ...] = Field(default_factory=tuple)
+
+    def answered(self, answer: Mapping[str, Any], wrong: str) -> Form:
+        """Return the form with answers given already, and what is wrong about them."""
+        questions = tuple(
+            question.model_copy(update={"default": answer.get(question.name, question.default)})
+            for question in self.questions
+        )
+        return self.model_copy(update={"questions": questions, "text": f"⚠️ **{wrong}**\n\n{self.text}"})
 
     def read(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the answers mean, by question.
