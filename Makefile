@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo bench faults test lint odbc constraints clean
+.PHONY: venv demo bench faults test lint odbc chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,7 +37,21 @@ odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 		echo "The SQL Server tests will be skipped. To run them: sudo apt-get install unixodbc tdsodbc"; \
 	fi
 
-test: $(STAMP) odbc  ## Install and run the tests
+chromium:  ## Install Debian's chromium, where we may: the test of the forms drives it
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		command -v google-chrome >/dev/null; then \
+		true; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo "No apt-get here: install chromium yourself to run the tests of the forms."; \
+	elif [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	elif sudo -n true 2>/dev/null; then \
+		sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	else \
+		echo "The tests of the forms will be skipped. To run them: sudo apt-get install chromium"; \
+	fi
+
+test: $(STAMP) odbc chromium  ## Install and run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## ruff and mypy
