@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
+from tasks.ahead import ahead_stopped, send_contacts, warm_up
 from tasks.connections import open_ledger
 from tasks.extract import extract
 from tasks.gate import gate
@@ -46,19 +47,24 @@ def sync(
         return skipped
     try:
         with recorded(run_id, clinic, mode, ledger, job="sync", dry_run=dry_run):
+            warm_up(ledger, clinic)
             gate(run_id, clinic, mode, dry_run=dry_run)
-            with timed(run_id, "extract"):
+            with timed(run_id, "settle"):
                 settle(run_id)
                 compare_anew(run_id, confirmed=rebaseline)
-                extract(run_id)
-            with timed(run_id, "validate"):
-                validate(run_id)
-            with timed(run_id, "plan"):
-                plan(run_id)
-            refuse_unconfirmed(workspace(run_id))
-            if not dry_run:
-                with timed(run_id, "load"):
-                    load(run_id)
+            with ahead_stopped(run_id):
+                with timed(run_id, "contacts first"):
+                    send_contacts(run_id)
+                with timed(run_id, "extract"):
+                    extract(run_id)
+                with timed(run_id, "validate"):
+                    validate(run_id)
+                with timed(run_id, "plan"):
+                    plan(run_id)
+                refuse_unconfirmed(workspace(run_id))
+                if not dry_run:
+                    with timed(run_id, "load"):
+                        load(run_id)
             result: dict[str, Any] = report(run_id)
             return result
     finally:

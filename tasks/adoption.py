@@ -13,7 +13,7 @@ from tasks.planning.identity import ContactIndex, Match, external_id, open_deal_
 from tasks.records import Action, Kind, PlanRow, Reject, RemoteLead
 from tasks.workspace import Workspace
 
-__all__ = ["LETTERS", "adopt", "mark", "park"]
+__all__ = ["LETTERS", "adopt_contacts", "adopt_deals", "mark", "park"]
 
 LETTERS = {Kind.CONTACT: "P", Kind.LEAD: "A", Kind.LINK: "A", Kind.NOTE: "A"}
 #: Above so many new patients all contacts are read once, in pages: fewer requests than a search for each.
@@ -26,14 +26,14 @@ def mark(space: Workspace, kind: Kind, source_id: int) -> str:
     return external_id(space.uid, LETTERS[kind], source_id)
 
 
-def adopt(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
-    """Turn creates into adoptions where the entity already stands in amoCRM."""
-    new = [row.source_id for row in rows if row.kind is Kind.CONTACT and row.action is Action.CREATE]
+def adopt_contacts(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+    """Turn creates of contacts into adoptions where the contact already stands in amoCRM."""
+    new = [row.source_id for row in rows if row.action is Action.CREATE]
     matches = _match_contacts(space, new) if new else {}
     table = space.cards[Kind.CONTACT]
     adopted: list[PlanRow] = []
     for row in rows:
-        match = matches.get(row.source_id) if row.kind is Kind.CONTACT else None
+        match = matches.get(row.source_id)
         if row.action is not Action.CREATE or match is None:
             adopted.append(row)
             continue
@@ -46,7 +46,7 @@ def adopt(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
             park(space, Kind.CONTACT, row.source_id, SEVERAL_CANDIDATES, "phone", row_hash)
         else:
             adopted.append(row)
-    return _adopt_deals(space, adopted)
+    return adopted
 
 
 def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
@@ -80,7 +80,7 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
     return matches
 
 
-def _adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
+def adopt_deals(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     """Adopt a manager's open deal for a planned, future appointment, soonest first, one deal once."""
     amo_ids = _contact_ids(space, rows)
     new = [
@@ -156,8 +156,11 @@ def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]
     known: dict[int | None, int] = {
         int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
     }
-    known |= {row.source_id: row.amo_id for row in rows if row.kind is Kind.CONTACT and row.amo_id}
-    return known
+    contacts_planned = [row for row in rows if row.kind is Kind.CONTACT]
+    known |= {row.source_id: row.amo_id for row in contacts_planned if row.amo_id}
+    # One that is new may have been written already, while the deals are still planned.
+    fresh = {row.source_id for row in contacts_planned if row.action is Action.CREATE}
+    return {key: amo_id for key, amo_id in known.items() if key not in fresh}
 
 
 def park(space: Workspace, kind: Kind, source_id: int, reason: str, field: str, row_hash: int) -> None:

@@ -19,9 +19,10 @@ from tasks.planning.diff import GONE_HASH
 from tasks.planning.holding import FOR_A_PERSON
 from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
+from tasks.seen import leave_out_seen
 from tasks.workspace import Workspace, workspace
 
-__all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes"]
+__all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes", "read_patients"]
 
 #: Keys of the stored watermark.
 MARK, FULL_DUE = "mark", "full_due_at"
@@ -32,33 +33,67 @@ SCHEMA = "schema"
 KINDS = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
 
 
+def read_patients(space: Workspace) -> None:
+    """Find out what has to be read, and read all patients of a first load; ``read_changes`` reads the rest.
+
+    Raises:
+        GuardError: When a full read misses more known rows than the shrink limit allows.
+    """
+    _begin(space)
+    with database_errors(space.connection):
+        space.patients = _concat(Entity.PATIENT, space.reader.patients(None))
+    _count_patients(space)
+
+
+def _count_patients(space: Workspace) -> None:
+    space.patient_ids = frozenset(space.patients["patient_id"].tolist())
+    space.extracted["patients"] = len(space.patients)
+
+
+def _begin(space: Workspace) -> Changes:
+    """Find out what has to be read, once; a full read is guarded before anything of it may be sent."""
+    if space.changes is None:
+        resume_repaired(space)
+        _release_after_change(space)
+        with database_errors(space.connection):
+            space.changes, space.full = _changed(space)
+            if space.full:
+                space.gone = _gone(space)
+    return space.changes
+
+
 def read_changes(space: Workspace) -> None:
     """Read the increment: changed rows and due rows; everything when a full read is asked for or due.
 
     Raises:
         GuardError: When a full read misses more known rows than the shrink limit allows.
     """
-    resume_repaired(space)
-    _release_after_change(space)
+    changes = _begin(space)
+    due_patients, due_appointments = _due(space)
     with database_errors(space.connection):
-        space.changes, space.full = _changed(space)
-        patient_ids, appointment_ids = _with_due(space, space.changes)
+        patient_ids, appointment_ids = (
+            due_patients | changes.patients,
+            due_appointments | changes.appointments,
+        )
         known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
         if not space.full and patient_ids - known:
             # A patient who was kept back comes with all appointments: those have not changed since.
             window = Window(space.launch.start, space.launch.end)
             appointment_ids |= space.reader.appointments_of(patient_ids - known, window)
         space.appointments = _concat(Entity.APPOINTMENT, space.reader.appointments(appointment_ids))
+        space.extracted["appointments"] = len(space.appointments)
         space.parents = links(space.appointments)
+        if space.ahead is not None:
+            return  # its patients are read; one that is newer comes with the next run, with all appointments
         owners = space.appointments["patient_id"].dropna().astype("int64")
         patient_ids |= {int(key) for key in owners} - known
         if not space.full:
             patient_ids |= _former_owners(space)
         wanted = None if space.full and len(patient_ids) > space.settings.database_page_size else patient_ids
         space.patients = _concat(Entity.PATIENT, space.reader.patients(wanted))
-        if space.full:
-            space.gone = _gone(space)
-    space.extracted = {"patients": len(space.patients), "appointments": len(space.appointments)}
+    _count_patients(space)
+    if not space.full:
+        leave_out_seen(space, due_patients, due_appointments, known)
 
 
 def _release_after_change(space: Workspace) -> None:
@@ -98,18 +133,17 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
     return space.reader.changes(since, window, overlap_minutes=overlap), False
 
 
-def _with_due(space: Workspace, changes: Changes) -> tuple[set[int], set[int]]:
-    """Add what waits in the ledger: interrupted, deferred or released rows, by id without a window."""
+def _due(space: Workspace) -> tuple[frozenset[int], frozenset[int]]:
+    """Return what waits in the ledger: interrupted, deferred or released rows, by id without a window."""
     waiting = space.ledger.open_keys(space.uid)
     released = space.ledger.released_keys(space.uid)
-    patients = set(changes.patients) | waiting.get(Kind.CONTACT, frozenset())
-    patients |= released.get(Kind.CONTACT, frozenset())
+    patients = waiting.get(Kind.CONTACT, frozenset()) | released.get(Kind.CONTACT, frozenset())
     due = {key for kind in (Kind.LEAD, Kind.LINK, Kind.NOTE) for key in waiting.get(kind, frozenset())}
     due |= released.get(Kind.LEAD, frozenset())
-    appointments = set(changes.appointments)
-    if due - appointments:
-        appointments |= space.reader.chain(due)
-    return patients, appointments
+    if not due:
+        return patients, frozenset()
+    with database_errors(space.connection):
+        return patients, space.reader.chain(due)
 
 
 def _former_owners(space: Workspace) -> set[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
+from concurrent.futures import wait
 from dataclasses import replace
 
 from prefect import get_run_logger, task
@@ -20,7 +22,7 @@ from tasks.planning.diff import GONE_HASH
 from tasks.records import Action, AppliedRow, Kind, PlanRow
 from tasks.workspace import Workspace, workspace
 
-__all__ = ["apply_plan", "load", "recover_attempts", "settle"]
+__all__ = ["apply_plan", "load", "open_load", "recover_attempts", "send_rows", "settle"]
 
 GONE = ("gone",)
 
@@ -61,23 +63,39 @@ def recover_attempts(space: Workspace) -> None:
 
 
 def apply_plan(space: Workspace) -> Load:
-    """Send the plan.
+    """Send the plan, or what of it is not on its way yet.
 
     Raises:
         IdentAmocrmError: What stopped the run; the rows not sent are deferred.
     """
-    run = open_load(space)
+    if space.ahead is None:
+        run, sent = open_load(space), 0
+    else:
+        run, sent = space.ahead.run, len(space.ahead.rows)
+        wait([space.ahead.sending])
+        if run.stopped is None:
+            space.ahead.sending.result()  # a defect, which no run goes on after
+    _move_silent(space)
+    send_rows(space, run, space.plan[sent:])
+    return run
+
+
+def send_rows(space: Workspace, run: Load, rows: Sequence[PlanRow]) -> None:
+    """Send rows of the plan.
+
+    Raises:
+        IdentAmocrmError: What stopped the run; the rows not sent are deferred.
+    """
     index = space.ledger.applied_index(space.uid, Kind.CONTACT)
     run.contact_ids = {
         int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
     }
-    _claim(space)
-    _move_silent(space)
+    _claim(space, rows)
     known = {
         kind: space.ledger.applied_rows(
             space.uid,
             kind,
-            [row.source_id for row in space.plan if row.kind is kind and row.action is not Action.CREATE],
+            [row.source_id for row in rows if row.kind is kind and row.action is not Action.CREATE],
         )
         for kind in (Kind.CONTACT, Kind.LEAD, Kind.LINK)
     }
@@ -89,8 +107,7 @@ def apply_plan(space: Workspace) -> Load:
         pending = unacknowledged.get(row.kind, {}).get(row.source_id, ())
         return replace(_card(space, row, known), unacknowledged=pending)
 
-    load_plan(run, space.plan, card, lambda: space.ledger.settled(space.run_id))
-    return run
+    load_plan(run, rows, card, lambda: space.ledger.settled(space.run_id))
 
 
 def _card(space: Workspace, row: PlanRow, known: dict[Kind, dict[int, AppliedRow]]) -> Card:
@@ -114,12 +131,12 @@ def _card(space: Workspace, row: PlanRow, known: dict[Kind, dict[int, AppliedRow
     )
 
 
-def _claim(space: Workspace) -> None:
+def _claim(space: Workspace, rows: Sequence[PlanRow]) -> None:
     """Claim what is to be adopted before anything is written to it: two patients never share a contact."""
     for kind in (Kind.CONTACT, Kind.LEAD):
         planned = {
             row.source_id: row.amo_id
-            for row in space.plan
+            for row in rows
             if row.kind is kind and row.amo_id is not None and row.action is not Action.CREATE
         }
         known = space.ledger.applied_rows(space.uid, kind, list(planned))

@@ -9,7 +9,7 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.adoption import adopt, park
+from tasks.adoption import adopt_contacts, adopt_deals, park
 from tasks.destination import AmoDestination
 from tasks.drift import hold, is_gone_paused
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
@@ -26,9 +26,10 @@ from tasks.planning.holding import (
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject
+from tasks.seen import SEEN, seen_now
 from tasks.workspace import CardTable, Workspace, workspace
 
-__all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan"]
+__all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
 
 #: Reason of an appointment whose patient is kept back.
 PATIENT_BACK = "patient_kept_back"
@@ -39,12 +40,11 @@ PAST_MOVES = "past_moves"
 
 def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
-    adopt_marked(space)
-    build_cards(space)
-    for kind in (Kind.CONTACT, Kind.LEAD):
-        _clear_settled(space, kind)
-    rows = [row for kind in (Kind.CONTACT, Kind.LEAD) for row in _difference(space, kind)]
-    rows = adopt(space, rows)
+    rows = plan_contacts(space) if space.ahead is None else list(space.ahead.rows)
+    adopt_marked(space, Kind.LEAD)
+    _deal_cards(space)
+    _clear_settled(space, Kind.LEAD)
+    rows = adopt_deals(space, rows + _difference(space, Kind.LEAD))
     rows = _keep_back(space, rows)
     rows = _hold_past_moves(space, rows)
     rows += _vanished(space)
@@ -58,9 +58,21 @@ def build_plan(space: Workspace) -> None:
     _move_watermark(space)
 
 
+def plan_contacts(space: Workspace) -> list[PlanRow]:
+    """Plan the contacts alone."""
+    adopt_marked(space, Kind.CONTACT)
+    _contact_cards(space)
+    _clear_settled(space, Kind.CONTACT)
+    return adopt_contacts(space, _difference(space, Kind.CONTACT))
+
+
 def build_cards(space: Workspace) -> None:
     """Render and hash what IDENT says about patients and appointments."""
     _deal_cards(space)
+    _contact_cards(space)
+
+
+def _contact_cards(space: Workspace) -> None:
     texts = contact_texts(space.patients)
     hashes = hold(space, Kind.CONTACT, space.hasher.hash_frame(Kind.CONTACT, texts))
     space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
@@ -263,7 +275,7 @@ def _move_watermark(space: Workspace) -> None:
     if space.changes is None:
         return
     stored = space.ledger.watermark(space.uid) or {}
-    value = {MARK: space.changes.watermark.to_json(), FULL_DUE: stored.get(FULL_DUE)}
+    value = {MARK: space.changes.watermark.to_json(), FULL_DUE: stored.get(FULL_DUE), SEEN: seen_now(space)}
     if space.full:
         value[FULL_DUE] = next_full(space.reader.now(), space.settings.full_read_hour).isoformat()
     space.ledger.move_watermark(space.uid, value)

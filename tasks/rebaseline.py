@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.amocrm import contacts, leads
+from tasks.amocrm.client import AmoClient
 from tasks.errors import GuardError
 from tasks.events import emit
 from tasks.ledger.hashing import SCHEME, key_check
@@ -220,26 +221,28 @@ def _read_everything(space: Workspace) -> Found:
     return found
 
 
-def adopt_marked(space: Workspace) -> None:
-    """Adopt what carries our external id above the highest amoCRM id that the ledger knows.
+def adopt_marked(space: Workspace, kind: Kind) -> None:
+    """Adopt cards that carry our external id above the highest amoCRM id that the ledger knows.
 
     An older copy of the ledger cannot be told from inside. So before anything is created, amoCRM is read by
     descending ids down to there: what such a copy does not know of is newer than all it knows.
     """
     if space.baselined:
         return
+    if kind is Kind.CONTACT:
+        keys = space.patients["patient_id"]
+        latest: Callable[[AmoClient, int], Iterable[RemoteContact | RemoteLead]] = (
+            contacts.latest_contacts_down_to
+        )
+    else:
+        keys = space.appointments["appointment_id"][space.appointments["rescheduled_from_id"].isna()]
+        latest = leads.latest_leads_down_to
     found = Found()
-    roots = space.appointments[space.appointments["rescheduled_from_id"].isna()]
-    for kind, keys, latest in (
-        (Kind.CONTACT, space.patients["patient_id"], contacts.latest_contacts_down_to),
-        (Kind.LEAD, roots["appointment_id"], leads.latest_leads_down_to),
-    ):
-        index = space.ledger.applied_index(space.uid, kind)
-        if {int(key) for key in keys} - set(index.source_ids.tolist()):
-            _sort(space, found, kind, latest(space.client, int(index.amo_ids.max(initial=0))))
-    known = {kind: set(space.ledger.applied_index(space.uid, kind).source_ids.tolist()) for kind in LETTERS}
-    for kind in LETTERS:
-        found.rows[kind] = {key: row for key, row in found.rows[kind].items() if key not in known[kind]}
+    index = space.ledger.applied_index(space.uid, kind)
+    known = set(index.source_ids.tolist())
+    if {int(key) for key in keys} - known:
+        _sort(space, found, kind, latest(space.client, int(index.amo_ids.max(initial=0))))
+    found.rows[kind] = {key: row for key, row in found.rows[kind].items() if key not in known}
     if not found.count:
         return
     _adopt(space, found, keep_hashes=True)

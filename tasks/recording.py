@@ -25,6 +25,8 @@ __all__ = ["new_run_id", "not_its_turn", "recorded", "timed"]
 #: Errors by which the gate refuses a run: a person has to do something first.
 REFUSALS = frozenset({"refused", "not_configured", "rebaseline_due"})
 LEASE_HELD = LeaseHeldError.default_code
+#: Codes of what is no error of ours: a signal or a cancelled run; anything that nobody foresaw.
+INTERRUPTED, DEFECT = "interrupted", "defect"
 
 
 def new_run_id(ledger: Ledger) -> str:
@@ -59,18 +61,27 @@ def recorded(
         ledger.start_run(run_id, record.clinic_uid, mode, by=job)
     try:
         yield
-    except IdentAmocrmError as error:
+    except BaseException as error:
         if isinstance(error, LedgerUnavailableError):
             raise  # there is nowhere to record it
-        trip(ledger, error)
+        if isinstance(error, IdentAmocrmError):
+            trip(ledger, error)
         if not dry_run:
-            ledger.finish_run(run_id, "failed", {"code": error.code})
+            code = _code_of(error)
+            ledger.finish_run(run_id, "failed", {"code": code})
             # Another run does the work: nothing is wrong with the clinic. And a database that is down for an
             # hour fails a hundred ticks, but is one event.
-            if error.code != LEASE_HELD and not _failed_so(before, error.code):
-                event = "transfer.refused" if error.code in REFUSALS else f"{job}.failed"
-                emit(event, record.clinic_uid, clinic, "error", {"code": error.code}, ledger)
+            if code not in {LEASE_HELD, INTERRUPTED} and not _failed_so(before, code):
+                event = "transfer.refused" if code in REFUSALS else f"{job}.failed"
+                emit(event, record.clinic_uid, clinic, "error", {"code": code}, ledger)
         raise
+
+
+def _code_of(error: BaseException) -> str:
+    """Return under which code a failure is kept; the text of a stranger's error may hold values."""
+    if isinstance(error, IdentAmocrmError):
+        return error.code
+    return DEFECT if isinstance(error, Exception) else INTERRUPTED
 
 
 def _failed_so(run: RunRecord | None, code: str) -> bool:

@@ -18,7 +18,7 @@ from tasks.workspace import Workspace, workspace
 if TYPE_CHECKING:
     from expectations.gate import Verdict
 
-__all__ = ["CHAIN", "apply_expectations", "severity_of", "validate"]
+__all__ = ["CHAIN", "apply_expectations", "severity_of", "validate", "validate_patients"]
 
 #: Reason of a row that is good itself, but whose reschedule chain has a row that is not.
 CHAIN = "chain_held_back"
@@ -33,34 +33,44 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
     Raises:
         GuardError: When a rule about the table as a whole failed, or could not be evaluated.
     """
-    counts: dict[str, int] = {}
-    now = space.reader.now()
+    if space.ahead is None:
+        validate_patients(space)
     known = space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist()
-    references = {"patients": {*known, *space.patients["patient_id"].tolist()}}
-    for entity in (Entity.PATIENT, Entity.APPOINTMENT):
-        name = f"{entity.value}s"
-        frame = space.patients if entity is Entity.PATIENT else space.appointments
-        if frame.empty:
-            continue
-        # The import costs seconds and 250 MB; a tick without changes must not pay for it.
-        from expectations.gate import validate as validate_frame  # noqa: PLC0415
+    references = {"patients": {*known, *space.patient_ids}}
+    space.appointments = _validated(space, Entity.APPOINTMENT, space.appointments, references)
+    return dict(space.broken)
 
-        chosen: Mapping[str, Collection[int]] | None = references if entity is Entity.APPOINTMENT else None
-        verdict = validate_frame(frame, entity, references=chosen, now=now)
-        if verdict.stop:
-            raise GuardError(
-                problem=f"The {name} failed rules about the whole table: {', '.join(verdict.stop)}.",
-                remedy="Look at the validation artifact of this run; nothing was written.",
-                code="validation_stop",
-            )
-        for _key, rule, _column, _severity in [*verdict.rejects, *verdict.warnings]:
-            counts[rule] = counts.get(rule, 0) + 1
-        good = _quarantine(space, entity, frame, verdict)
-        if entity is Entity.PATIENT:
-            space.patients = good
-        else:
-            space.appointments = good
-    return counts
+
+def validate_patients(space: Workspace) -> None:
+    """Run the suite of patients and quarantine what fails a critical rule.
+
+    Raises:
+        GuardError: When a rule about the table as a whole failed, or could not be evaluated.
+    """
+    space.patients = _validated(space, Entity.PATIENT, space.patients, None)
+
+
+def _validated(
+    space: Workspace,
+    entity: Entity,
+    frame: pd.DataFrame,
+    references: Mapping[str, Collection[int]] | None,
+) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    # The import costs seconds and 250 MB; a tick without changes must not pay for it.
+    from expectations.gate import validate as validate_frame  # noqa: PLC0415
+
+    verdict = validate_frame(frame, entity, references=references, now=space.reader.now())
+    if verdict.stop:
+        written = "no deal was" if space.ahead else "nothing was"
+        raise GuardError(
+            problem=f"The {entity.value}s failed rules about the whole table: {', '.join(verdict.stop)}.",
+            remedy=f"Look at the validation artifact of this run; {written} written.",
+            code="validation_stop",
+        )
+    space.broken.update(rule for _key, rule, _column, _severity in [*verdict.rejects, *verdict.warnings])
+    return _quarantine(space, entity, frame, verdict)
 
 
 def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:

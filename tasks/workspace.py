@@ -6,7 +6,9 @@ a run only; rows live here, in the process, and nowhere else: no file is left be
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -23,13 +25,14 @@ from tasks.ident.reader import Changes, IdentReader
 from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.loading.ports import Load
 from tasks.mapping.drift import Drift
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.reconciling.compare import Comparison
 from tasks.records import Account, CustomField, Kind, Pipeline, PlanRow, RemoteContact
 from tasks.settings import Settings
 
-__all__ = ["CardTable", "Workspace", "close_workspace", "open_workspace", "workspace"]
+__all__ = ["Ahead", "CardTable", "Workspace", "close_workspace", "open_workspace", "workspace"]
 
 
 @dataclass(slots=True)
@@ -73,6 +76,21 @@ class CardTable:
 
 
 @dataclass(slots=True)
+class Ahead:
+    """What is sent before the plan is whole.
+
+    Attributes:
+        rows: The planned rows, in the order of the plan.
+        run: State of the load, which goes on with the rest of the plan.
+        sending: The end of sending them.
+    """
+
+    rows: list[PlanRow]
+    run: Load
+    sending: Future[None]
+
+
+@dataclass(slots=True)
 class Workspace:
     """Everything one run of one clinic works with."""
 
@@ -98,10 +116,13 @@ class Workspace:
     warnings: list[str] = field(default_factory=list)
     changes: Changes | None = None
     full: bool = False
+    seen: dict[str, Any] = field(default_factory=dict)  # see tasks.seen
     patients: pd.DataFrame = field(default_factory=lambda: empty_frame(Entity.PATIENT))
     appointments: pd.DataFrame = field(default_factory=lambda: empty_frame(Entity.APPOINTMENT))
     extracted: dict[str, int] = field(default_factory=lambda: {"patients": 0, "appointments": 0})
     gone: dict[Kind, frozenset[int]] = field(default_factory=dict)
+    patient_ids: frozenset[int] = frozenset()  # as read, before what is wrong was kept back
+    broken: Counter[str] = field(default_factory=Counter)  # failing rows by rule
     invalid: int = 0
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
     stops: list[str] = field(default_factory=list)
@@ -114,6 +135,7 @@ class Workspace:
     starts: dict[int, pd.Timestamp] = field(default_factory=dict)
     silent: dict[Kind, list[int]] = field(default_factory=dict)
     plan: list[PlanRow] = field(default_factory=list)
+    ahead: Ahead | None = None  # contacts of a first load, on their way while appointments are read
     compared: dict[Kind, Comparison] = field(default_factory=dict)
     looked_at: dict[Kind, int] = field(default_factory=dict)  # entities of amoCRM that were compared
     seconds: dict[str, float] = field(default_factory=dict)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from tasks.frames import Status
 
-__all__ = ["NO_SHOW", "collapse", "held_back", "links"]
+__all__ = ["NO_SHOW", "collapse", "held_back", "links", "roots"]
 
 NO_SHOW = "no_show"
 
@@ -22,6 +22,12 @@ def links(appointments: pd.DataFrame) -> dict[int, int]:
     """Return which appointment each one replaced."""
     pairs = zip(appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True)
     return {int(child): int(parent) for child, parent in pairs if not pd.isna(parent)}
+
+
+def roots(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) -> dict[int, int]:
+    """Return the first row of each appointment's chain; links that were not read are given."""
+    known = links(appointments) if parents is None else parents
+    return {int(key): _root(int(key), known) for key in appointments["appointment_id"]}
 
 
 def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) -> pd.DataFrame:
@@ -43,9 +49,8 @@ def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = Non
         * ``stage_key`` (str): the status, or ``no_show`` for a cancelled appointment nobody came to.
     """
     parents = {**links(appointments), **(parents or {})}
-    roots = {int(key): _root(int(key), parents) for key in appointments["appointment_id"]}
     deals = appointments.assign(
-        root_id=appointments["appointment_id"].map(roots).astype("int64"),
+        root_id=appointments["appointment_id"].map(roots(appointments, parents)).astype("int64"),
         stage_key=appointments["status"].where(
             ~(appointments["is_no_show"] & (appointments["status"] == Status.CANCELLED)), NO_SHOW
         ),

@@ -121,6 +121,7 @@ class Told:
 
 def transfer(job: Job, told: Told) -> None:
     """The steps of ``flows.sync.sync``, without Prefect around them."""
+    from tasks.ahead import ahead_stopped, start_ahead
     from tasks.breaker import trip
     from tasks.extract import read_changes
     from tasks.gate import pass_gate
@@ -139,12 +140,16 @@ def transfer(job: Job, told: Told) -> None:
         told.unknown = sum(len(keys) for keys in space.unknown.values())
         space.rebaseline = job.rebaseline
         settle_baseline(space)
-        read_changes(space)
-        _checked(job)(space)
-        build_plan(space)
-        told.planned = len(space.plan)
-        refuse_unconfirmed(space)
-        apply_plan(space)
+        validate = _checked(job)
+        with ahead_stopped(run_id):
+            start_ahead(space)
+            told.planned = len(space.ahead.rows) if space.ahead else 0
+            read_changes(space)
+            validate(space)
+            build_plan(space)
+            told.planned = len(space.plan)
+            refuse_unconfirmed(space)
+            apply_plan(space)
         ledger.finish_run(run_id, "completed", build_report(space).as_dict())
     except IdentAmocrmError as error:
         trip(ledger, error)

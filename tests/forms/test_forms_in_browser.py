@@ -106,7 +106,7 @@ class Operator:
         def waits() -> bool:
             state = self.state(run)
             assert state["type"] not in {"FAILED", "CRASHED"}, self.logs(run)
-            return state["name"] == "Suspended" and state["state_details"]["pause_key"] == key
+            return (state["name"], state["state_details"]["pause_key"]) == ("Suspended", key)
 
         eventually(waits, f"the form {key} does not come")
         assert self.page is not None

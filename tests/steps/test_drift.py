@@ -97,7 +97,7 @@ def test_a_deleted_field_is_named_the_rest_goes_on_and_its_values_come_back(
 
     done = repair(place)
     assert done.resent["lead"] >= before
-    assert place.sync().full, "what changed meanwhile is named by no increment any more"
+    assert place.sync().mode == "full", "what changed meanwhile is named by no increment any more"
     new = rule(place, "lead", "doctor")
     assert new.field_id != doctor.field_id
     deals = len(place.crm.admin("dump")["leads"])

@@ -23,6 +23,7 @@ from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
 from deployments.sandbox.compare import differences, sqlite_rows
 from deployments.sandbox.proofs import Witness
 from tasks import blocks, configure, connections, events
+from tasks.ahead import ahead_stopped, start_ahead
 from tasks.amocrm.pacing import Pacer
 from tasks.errors import NotConnectedError
 from tasks.extract import read_changes
@@ -112,12 +113,14 @@ class SandboxInstallation:
             recover_attempts(space)
         space.rebaseline = rebaseline
         settle_baseline(space)
-        read_changes(space)
-        apply_expectations(space)
-        build_plan(space)
-        refuse_unconfirmed(space)
-        if not dry_run:
-            apply_plan(space)
+        with ahead_stopped(space.run_id):
+            start_ahead(space)
+            read_changes(space)
+            apply_expectations(space)
+            build_plan(space)
+            refuse_unconfirmed(space)
+            if not dry_run:
+                apply_plan(space)
 
     def remember(self) -> None:
         """Keep both sides and all state as they are now, for ``recall``."""

@@ -1,0 +1,179 @@
+"""A first load: its contacts leave while its appointments are still read."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from deployments.sandbox.amocrm.server import StandIn
+from tasks.errors import GuardError, LeaseHeldError, PaymentRequiredError
+from tasks.ident.reader import IdentReader
+from tasks.records import Kind, OutcomeState
+from tests.faults.clinic import Clinic
+from tests.faults.clock import Clock
+from tests.support.sandbox_installation import TOKEN, SandboxInstallation, sandbox_installation
+
+PATIENTS_PAGE = 20
+SLOW = {"mode": "slow", "seconds": 0.5, "count": 1000, "method": "POST", "path_prefix": "/api/v4/contacts"}
+LONG = 60.0  # until a test gives up
+
+
+@pytest.fixture
+def connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxInstallation]:
+    monkeypatch.setenv("IDENT_AMOCRM_BATCH_SIZE", "5")
+    monkeypatch.setenv("IDENT_AMOCRM_WORKERS", "2")
+    with (
+        StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
+        sandbox_installation(tmp_path, crm, monkeypatch, appointments=120) as found,
+    ):
+        found.connect()
+        yield found
+
+
+def while_appointments_are_read(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Do something between the patients and the appointments of a read."""
+    read = IdentReader.appointments
+
+    def appointments(reader: IdentReader, ids: Any) -> Iterator[pd.DataFrame]:
+        then()
+        return read(reader, ids)
+
+    monkeypatch.setattr(IdentReader, "appointments", appointments)
+
+
+def wait_for_contacts(found: SandboxInstallation, count: int = 1) -> None:
+    until = time.monotonic() + LONG
+    while len(found.cards()["contacts"]) < count:
+        assert time.monotonic() < until, "no contact came"
+        time.sleep(0.05)
+
+
+def last_run(found: SandboxInstallation) -> str:
+    run = found.ledger.last_run(found.uid)
+    assert run is not None
+    return run.run_id
+
+
+def ends(found: SandboxInstallation, run_id: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for by_state in found.ledger.outcome_counts(run_id).values():
+        counts.update({state.value: number for state, number in by_state.items()})
+    return counts
+
+
+def test_contacts_arrive_before_the_first_appointment_is_read(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        while_appointments_are_read(patch, lambda: wait_for_contacts(connected))
+        report = connected.sync()
+    assert report.planned == report.applied
+    assert report.applied["contacts"]["create"] > PATIENTS_PAGE
+    assert connected.differences() == []
+    again = connected.sync()
+    assert (again.writes, sum(again.planned["leads"].values())) == (0, 0)
+
+
+def test_a_failure_while_contacts_are_sent_ends_them_and_loses_none(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        wait_for_contacts(connected)
+        raise GuardError(problem="A rule failed.", remedy="Look.", code="validation_stop")
+
+    with monkeypatch.context() as patch:
+        connected.crm.admin("faults", SLOW)  # so that some are left
+        while_appointments_are_read(patch, fail)
+        with pytest.raises(GuardError, match="A rule failed"):
+            connected.sync()
+    connected.crm.admin("faults", method="DELETE")
+    writes = connected.writes()
+    arrived = len(connected.cards()["contacts"])
+    run_id = last_run(connected)
+    known = connected.ledger.applied_index(connected.uid, Kind.CONTACT)
+    planned = connected.ledger.planned_rows(run_id)
+    assert 0 < arrived == len(known.source_ids) < len(planned)
+    assert ends(connected, run_id) == {
+        OutcomeState.APPLIED.value: arrived,
+        OutcomeState.DEFERRED.value: len(planned) - arrived,
+    }
+    time.sleep(0.5)
+    assert connected.writes() == writes, "something was still on its way"
+    report = connected.sync()
+    assert report.applied["contacts"]["create"] == len(planned) - arrived
+    assert connected.differences() == []
+
+
+def test_what_stops_the_contacts_stops_the_deals(connected: SandboxInstallation) -> None:
+    connected.crm.admin("faults", {**SLOW, "seconds": 0.1, "count": 2})
+    connected.crm.admin("faults", {"mode": "status", "status": 402, "method": "POST"})
+    with pytest.raises(PaymentRequiredError):
+        connected.sync()
+    run_id = last_run(connected)
+    counts = ends(connected, run_id)
+    assert counts.total() == len(connected.ledger.planned_rows(run_id))
+    assert not connected.cards()["leads"]
+    connected.crm.admin("faults", method="DELETE")
+    connected.sync()
+    assert connected.differences() == []
+
+
+def test_a_patient_who_comes_meanwhile_is_transferred_by_the_next_run(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def come() -> None:
+        clinic = Clinic(connected.database, Clock(), random.Random(1))
+        clinic.new_patient()
+        clinic.first_booking_handed_to_latest_patient()
+
+    with monkeypatch.context() as patch:
+        while_appointments_are_read(patch, come)
+        assert connected.sync().invalid
+    assert not connected.sync().invalid
+    assert connected.differences() == []
+
+
+def test_an_emptied_clinic_is_noticed_before_a_contact_leaves(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first load that was interrupted goes on from nothing: what it had sent must still be there."""
+    with monkeypatch.context() as patch:
+
+        def fail() -> None:
+            wait_for_contacts(connected, PATIENTS_PAGE)
+            raise LeaseHeldError(problem="Lost.", remedy="Wait.")
+
+        while_appointments_are_read(patch, fail)
+        with pytest.raises(LeaseHeldError):
+            connected.sync()
+    with closing(sqlite3.connect(connected.database)) as link, link:
+        link.execute("DELETE FROM Patients WHERE ID_Persons NOT IN (SELECT max(ID_Persons) FROM Patients)")
+    writes = connected.writes()
+    with pytest.raises(GuardError) as error:
+        connected.sync()
+    assert error.value.code == "shrunk"
+    assert connected.writes() == writes
+
+
+@pytest.mark.parametrize("how", ["dry", "full again"])
+def test_any_other_run_sends_nothing_before_its_plan_is_whole(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "full again":
+        connected.sync()
+        connected.hour(2)
+    writes = connected.writes()
+    counts: list[int] = []
+    while_appointments_are_read(monkeypatch, lambda: counts.append(connected.writes()))
+    connected.sync("full", dry_run=how == "dry")
+    assert set(counts) == {writes}
