@@ -70,9 +70,13 @@ def differences(
     for uid in sorted({*before.clinics, *after.clinics}):
         was_own, own = before.clinics.get(uid, ClinicOverride()), after.clinics.get(uid, ClinicOverride())
         if was_own != own:
-            theirs = differences(before.for_clinic(uid), after.for_clinic(uid), pipelines)
+            theirs = differences(_of_clinic(before, uid), _of_clinic(after, uid), pipelines)
             lines += [f"Клиника {uid}: {line}" for line in theirs if line not in lines]
     return lines
+
+
+def _of_clinic(mapping: CardMapping, uid: str) -> CardMapping:
+    return mapping.for_clinic(uid).model_copy(update={"clinics": {}})
 
 
 def redirected(before: CardMapping | None, after: CardMapping) -> dict[str, frozenset[str]]:
