@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo bench faults test lint odbc chromium constraints clean
+.PHONY: venv demo bench faults test lint odbc postgresql chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,35 +24,32 @@ bench: $(STAMP)  ## Measure the first load against amoCRM's pace, about five min
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
-	@if ldconfig -p 2>/dev/null | grep -q libodbc.so.2 && ls /usr/lib/*/odbc/libtdsodbc.so >/dev/null 2>&1; then \
+# What the system must have for the tests of $(3): nothing where $(1) finds it, else the packages $(2), where we may.
+define system
+	@if { $(1); } >/dev/null 2>&1; then \
 		true; \
 	elif ! command -v apt-get >/dev/null; then \
-		echo "No apt-get here: install unixODBC and FreeTDS yourself to run the SQL Server tests."; \
+		echo "No apt-get here: install $(2) yourself to run the $(3) tests."; \
 	elif [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq unixodbc tdsodbc >/dev/null; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
 	elif sudo -n true 2>/dev/null; then \
-		sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq unixodbc tdsodbc >/dev/null; \
+		sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
 	else \
-		echo "The SQL Server tests will be skipped. To run them: sudo apt-get install unixodbc tdsodbc"; \
+		echo "The $(3) tests will be skipped. To run them: sudo apt-get install $(2)"; \
 	fi
+endef
 
-chromium:  ## Install Debian's chromium, where we may: the test of the forms drives it
-	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
-		command -v google-chrome >/dev/null; then \
-		true; \
-	elif ! command -v apt-get >/dev/null; then \
-		echo "No apt-get here: install chromium yourself to run the tests of the forms."; \
-	elif [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
-	elif sudo -n true 2>/dev/null; then \
-		sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
-	else \
-		echo "The tests of the forms will be skipped. To run them: sudo apt-get install chromium"; \
-	fi
+odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
+	$(call system,ldconfig -p | grep -q libodbc.so.2 && ls /usr/lib/*/odbc/libtdsodbc.so,unixodbc tdsodbc,SQL Server)
+
+postgresql:  ## Install a PostgreSQL server, where we may; the tests start one of their own
+	$(call system,command -v initdb || ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
+
+chromium:  ## Install Debian's chromium, where we may; the test of the forms drives it
+	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,form)
 
 test: $(STAMP) odbc chromium  ## Install and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

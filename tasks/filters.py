@@ -6,6 +6,7 @@ from datetime import UTC
 
 import pandas as pd
 
+from tasks.mapping.filters import passes
 from tasks.records import Kind
 from tasks.workspace import Workspace
 
@@ -21,18 +22,6 @@ def within_filters(space: Workspace, deals: pd.DataFrame) -> pd.DataFrame:
     filters = space.settled_mapping().filters
     if filters.is_open or deals.empty:
         return deals
-    passing = pd.Series(data=True, index=deals.index)
-    for column, allowed in (
-        ("branch", filters.branches),
-        ("doctor", filters.doctors),
-        ("status", [status.value for status in filters.statuses]),
-    ):
-        if allowed:
-            passing &= deals[column].isin(allowed)
-    now = pd.Timestamp.now(tz=UTC)
-    if filters.days_back is not None:
-        passing &= deals["start_at"] >= now - pd.Timedelta(days=filters.days_back)
-    if filters.days_ahead is not None:
-        passing &= deals["start_at"] <= now + pd.Timedelta(days=filters.days_ahead)
+    passing = passes(filters, deals, pd.Timestamp.now(tz=UTC))
     known = space.ledger.applied_index(space.uid, Kind.LEAD).source_ids
     return deals[passing | deals["root_id"].isin(known)].reset_index(drop=True)

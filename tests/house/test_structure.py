@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tasks.settings import Settings
+from tests.conftest import LONG
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("flows", "tasks", "expectations", "deployments")
@@ -126,6 +127,10 @@ def test_the_top_level_holds_what_was_agreed() -> None:
     made = {"build", "ident_amocrm.egg-info"}
     found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     assert found - made <= agreed
+
+
+def test_the_files_that_are_run_first_are_there() -> None:
+    assert [name for name in LONG if not (ROOT / name).is_file()] == []
 
 
 def test_every_setting_stands_in_the_reference() -> None:

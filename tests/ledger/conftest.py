@@ -14,12 +14,12 @@ import pytest
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """A server of its own on a socket, where its programs and a driver are installed."""
-    pytest.importorskip("psycopg", reason="no psycopg here: pip install 'ident-amocrm[postgresql]'")
+    pytest.importorskip("psycopg", reason="no psycopg here: pip install -e '.[dev]'")
     found = shutil.which("initdb") or next(
         (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None
     )
     if found is None:
-        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+        pytest.skip("no PostgreSQL server here: make postgresql")
     programs = Path(found).resolve().parent
     with tempfile.TemporaryDirectory(prefix="ident-amocrm-pg-") as folder:
         yield from serve(programs, Path(folder))

@@ -1,0 +1,56 @@
+"""How ``make test`` shares the tests out: by file, the roads of tests/e2e one by one, what takes long first."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+ROOT = Path(__file__).parents[1]
+#: The parameter of the fixture ``journey`` in a test's id.
+ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$")
+#: Files that take half a minute and more (pytest --durations tells), the longest first; the others fill the gaps.
+LONG = (
+    "tests/deployments/test_up_server.py",
+    "tests/benchmarks/test_bench_slice.py",
+    "tests/amocrm/test_amo_oauth_commands.py",
+    "tests/steps/test_seams.py",
+    "tests/faults/test_storm_slice.py",
+    "tests/rebaseline/test_rebaseline.py",
+    "tests/faults/test_mutations.py",
+    "tests/explaining/test_explain_sandbox.py",
+    "tests/e2e/test_refusals.py",
+    "tests/loading/test_engine.py",
+    "tests/demo/test_sabotage.py",
+    "tests/reconciling/test_reconcile.py",
+    "tests/e2e/test_stopping.py",
+)
+
+
+class ByFileAndRoad(LoadFileScheduling):  # type: ignore[misc]
+    """Keeps the tests of a file together, and those of a road over all files: each is travelled once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        road = ROAD.search(nodeid)
+        return f"the road of {road[1]}" if road else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFileAndRoad | None:
+    return ByFileAndRoad(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def _turn(item: pytest.Item) -> int:
+    """The roads, the long files, all others."""
+    file = item.path.relative_to(ROOT).as_posix()
+    if ROAD.search(item.nodeid):
+        return -1
+    return LONG.index(file) if file in LONG else len(LONG)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what takes long; xdist keeps this order with --no-loadscope-reorder."""
+    items.sort(key=_turn)
