@@ -374,6 +374,13 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         "next_window",
         2,
     ),
+    "kept out by a filter": (
+        replace(VISIT, source=visit(passes_filters=False)),
+        Verdict.FILTERED,
+        "widen_filter",
+        "never",
+        2,
+    ),
     "outside the window, older copy": (
         replace(VISIT, source=visit(inside_window=False, differs=("debt",)), **HERE),
         Verdict.OUTSIDE_WINDOW,
@@ -560,8 +567,3 @@ def test_every_rule_about_a_row_is_put_into_words() -> None:
         rule.code for entity in Entity for rule in load_rules(entity) if rule.action in {"quarantine", "skip"}
     }
     assert codes <= set(REASONS)
-
-
-def test_an_appointment_that_a_filter_keeps_out_is_told_so() -> None:
-    judged = judge(replace(VISIT, source=visit(passes_filters=False)))
-    assert judged.verdict is Verdict.FILTERED
