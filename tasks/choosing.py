@@ -188,7 +188,7 @@ def _card_choice(
 
 
 def _own_field(default: FieldDefault, fields: Iterable[CustomField]) -> CustomField | None:
-    own = [field for field in fields if (field.code or "").startswith(default.code)]
+    own = (field for field in fields if default.owns(field.code))
     return next((field for field in own if field.type == default.type), None)
 
 

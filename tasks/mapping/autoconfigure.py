@@ -244,7 +244,7 @@ def _settle_fields(
         fitting = candidates_of(default, known)
         wanted = element.found if element is not None and element.action == "reuse" else None
         field = next(
-            (one for one in fitting if (one.id == wanted if wanted else _is_own(one, default))), None
+            (one for one in fitting if (one.id == wanted if wanted else default.owns(one.code))), None
         )
         if field is None and wanted:
             raise _vanished(element.name if element else default.name)
@@ -269,11 +269,6 @@ def _settle_fields(
             code="field_not_created",
         )
     return {datum: _with_options(destination, entity, block, datum, one) for datum, one in settled.items()}
-
-
-def _is_own(field: CustomField, default: FieldDefault) -> bool:
-    """Tell whether a field was made by us for this datum: by its code, which an earlier try gave it too."""
-    return field.code == default.code or (field.code or "").rpartition("_")[0] == default.code
 
 
 def _with_options(

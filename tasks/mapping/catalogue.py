@@ -5,6 +5,7 @@ Kept as data, so that the form of an operator, autoconfiguration and the referen
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -133,6 +134,10 @@ class FieldDefault:
         if self.datum in OPEN_DATA:
             others = (*others, "select", "multiselect", "radiobutton")
         return (self.type, *others)
+
+    def owns(self, code: str | None) -> bool:
+        """Tell whether a field of this code was made for the datum; a number follows where it was taken."""
+        return bool(code) and re.fullmatch(rf"{re.escape(self.code)}(_\d+)?", code or "") is not None
 
     @property
     def title(self) -> str:

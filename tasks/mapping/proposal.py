@@ -300,12 +300,10 @@ def _without(pipeline: Pipeline, taken: set[int]) -> Pipeline:
 
 def candidates_of(default: FieldDefault, fields: Sequence[CustomField]) -> list[CustomField]:
     """Return the fields of an account that can hold a datum: of a fitting type, and open to people."""
-    if default.type == "multitext":
-        return [field for field in fields if field.code == default.code and field.type == default.type]
-    if default.api_only:
+    own = [field for field in fields if default.owns(field.code)]
+    if default.type == "multitext" or default.api_only:
         # A field that people may edit is no place for our mark, whatever it is called.
-        return [field for field in fields if field.code == default.code and field.type == default.type]
-    own = [field for field in fields if (field.code or "").startswith(default.code)]
+        return [field for field in own if field.type == default.type]
     others = [field for field in fields if not field.is_api_only and field not in own]
     return [field for field in (*own, *others) if field.type in default.fitting]
 
@@ -316,7 +314,7 @@ def _fields(block: Block, fields: Sequence[CustomField], current: CardMapping | 
     taken = {field.id for field in chosen.values()}
     for default in defaults:
         if default.datum not in chosen and default.datum not in skipped:
-            coded = [one for one in candidates_of(default, fields) if one.code == default.code]
+            coded = [one for one in candidates_of(default, fields) if default.owns(one.code)]
             if coded and (coded[0].id not in taken or default.type == "multitext"):
                 chosen[default.datum] = coded[0]
                 taken.add(coded[0].id)

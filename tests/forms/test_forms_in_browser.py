@@ -42,7 +42,7 @@ pytestmark = [
 TOKEN = "stand-in-token"
 UP = "import sys; from deployments.up import run_up; from tasks.settings import load_settings; sys.exit(run_up(load_settings(), port={port}))"
 #: A machine that runs other tests beside takes its time.
-PATIENCE = 120
+PATIENCE = 240
 #: Where pictures for the documentation go, when somebody wants new ones.
 PICTURES = os.environ.get("IDENT_AMOCRM_PICTURES")
 

@@ -228,6 +228,7 @@ def test_a_code_that_a_field_of_another_type_holds_is_not_used_again() -> None:
     codes = [field.code for field in crm.fields["leads"]]
     assert len(codes) == len(set(codes))
     assert "IDENT_APPOINTMENT_DOCTOR_2" in codes
+    assert {one.action for one in proposed(crm).elements} == {"reuse"}
     assert apply(proposed(crm), crm) == mapping
 
 
