@@ -39,7 +39,8 @@ class Suspended(BaseException):
 class Person:
     """Stands for Prefect: the first call of a key suspends, the next returns what was submitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
         self.submitted: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
 
@@ -54,7 +55,7 @@ class Person:
 @pytest.fixture
 def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Person]:
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}").open()
-    found = Person()
+    found = Person(ledger)
     monkeypatch.setattr(forms, "open_ledger", lambda: ledger)
     monkeypatch.setattr(forms, "flow_run", SimpleNamespace(id="run-1"))
     monkeypatch.setattr(forms, "suspend_flow_run", found)
@@ -75,7 +76,7 @@ def test_without_an_answer_the_defaults_are_taken_and_they_are_what_was_chosen_b
     assert schema["properties"]["field"]["enum"] == ["Врач (№ 5)", "Врач (№ 6)", "Не передавать"]
     assert schema["properties"]["field"]["title"] == "Поле *"
     with pytest.raises(ValidationError):
-        model(field="Кабинет")
+        model.model_validate({"field": "Кабинет"})
 
 
 def test_a_form_is_built_once_and_an_answer_is_kept(person: Person) -> None:
@@ -106,7 +107,7 @@ def test_an_answer_that_cannot_be_is_asked_for_again_with_the_reason(person: Per
 
     with pytest.raises(Suspended):
         ask_until("block", lambda: FORM, accept)
-    stored = forms.open_ledger().setting("run:run-1", "block-2")
+    stored = person.ledger.setting("run:run-1", "block-2")
     assert stored is not None
     shown.append(Form.model_validate(stored["form"]))
     assert HINTS["shared_field"] in shown[0].text
