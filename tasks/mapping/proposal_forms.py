@@ -63,13 +63,14 @@ def block_form(proposal: Proposal, block: Block) -> Form:
 def _questions(element: Element) -> list[Question]:
     skip = "Не менять этап" if element.block == "pipelines" else "Не передавать"
     new = {"pipelines": "Создать"}.get(element.block, "Создать новое поле")
-    pairs = [(f"{new}: «{element.new_name}»", CREATE)]
+    # Phones and e-mails have amoCRM's own fields: nobody can create another one.
+    pairs = [] if element.type == "multitext" else [(f"{new}: «{element.new_name}»", CREATE)]
     pairs += [(f"Использовать «{one.name}»", str(one.id)) for one in element.candidates]
     if not element.required:
         pairs.append((skip, SKIP))
     default = {"create": CREATE, "skip": SKIP}.get(element.action, str(element.found))
     name = question_name(element.key)
-    asked = [choice(name, _title(element), pairs, default, element.note)]
+    asked = [choice(name, _title(element), pairs, default, element.note)] if len(pairs) > 1 else []
     if element.action == "create":
         title = f"{element.title}: название нового"
         asked.append(Question(name=f"{name}{NAME}", title=title, kind="text", default=element.new_name))
@@ -96,7 +97,8 @@ def decisions(proposal: Proposal, block: Block, answer: Mapping[str, Any]) -> di
     found: dict[str, Decision] = {}
     for element in proposal.of(block):
         name = question_name(element.key)
-        chosen = answer[name]
+        # What leaves no choice is not asked about.
+        chosen = answer.get(name, CREATE if element.action == "create" else str(element.found))
         if chosen == CREATE:
             decided = Decision(action="create", name=str(answer.get(f"{name}{NAME}", "")))
         elif chosen == SKIP:
