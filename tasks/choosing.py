@@ -160,7 +160,7 @@ def _card_choice(
     for default in forms.CARDS[card]:
         if default.api_only:
             continue
-        value, rule = answer[default.datum], known.get(default.datum)
+        value, rule = answer.get(default.datum, forms.KEEP), known.get(default.datum)
         if value == forms.NEVER:
             never = rule or rule_of(default, None)
             rules.append(never.model_copy(update={"policy": Policy.NEVER}))

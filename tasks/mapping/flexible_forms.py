@@ -198,6 +198,8 @@ def card_form(mapping: CardMapping, card: str, fields: Sequence[CustomField]) ->
                 # Its field is gone: an answer must be given that changes nothing by itself.
                 pairs.insert(0, ("Поле удалено в amoCRM — выберите другое", KEEP))
                 chosen = KEEP
+        if len(pairs) == 1:
+            continue  # what leaves no choice is not asked about, and stays
         kinds = " / ".join(TYPE_NAMES.get(kind, kind) for kind in default.fitting)
         title = f"{default.title}{' *' if default.required else ''} — тип поля: {kinds}"
         asked.append(choice(default.datum, title, pairs, chosen))
