@@ -53,8 +53,9 @@ def build_plan(space: Workspace) -> None:
     if space.dry_run:
         return
     _settle_waiting(space)
-    if space.plan:
-        space.ledger.save_plan(space.run_id, space.uid, space.plan)
+    rest = space.plan[len(space.ahead.rows) :] if space.ahead else space.plan
+    if rest:  # what is on its way was saved before, and may be owed no more
+        space.ledger.save_plan(space.run_id, space.uid, rest)
     _move_watermark(space)
 
 

@@ -79,6 +79,10 @@ def test_contacts_arrive_before_the_first_appointment_is_read(
     assert report.planned == report.applied
     assert report.applied["contacts"]["create"] > PATIENTS_PAGE
     assert connected.differences() == []
+    assert not any(connected.ledger.open_keys(connected.uid).values()), "something is still owed"
+    assert len(connected.ledger.planned_rows(report.run_id)) == report.planned["links"] + sum(
+        sum(report.planned[kind].values()) for kind in ("contacts", "leads")
+    )
     again = connected.sync()
     assert (again.writes, sum(again.planned["leads"].values())) == (0, 0)
 
