@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo bench faults soak test lint odbc postgresql constraints clean
+.PHONY: venv demo bench faults soak test lint odbc postgresql chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,7 +48,10 @@ odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 postgresql:  ## Install a PostgreSQL server, where we may; the tests start one of their own
 	$(call system,command -v initdb || ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
 
-test: $(STAMP) odbc  ## Install and run the tests
+chromium:  ## Install Debian's chromium, where we may; the test of the forms drives it
+	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,form)
+
+test: $(STAMP) odbc chromium  ## Install and run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff and mypy

@@ -10,8 +10,8 @@ from tasks.amocrm import contacts, leads, links, notes
 from tasks.amocrm.client import AmoClient
 from tasks.loading.ports import Place, Remote
 from tasks.mapping import cards, stages, values
+from tasks.mapping.model import FieldRule, StageKey
 from tasks.mapping.model import Mapping as CardMapping
-from tasks.mapping.model import StageKey
 from tasks.planning.identity import first_text
 from tasks.records import CustomField, Kind, Pipeline, RemoteContact, RemoteLead
 
@@ -93,6 +93,8 @@ class MappedCards:
     pipelines: tuple[Pipeline, ...]
     contact_fields: tuple[CustomField, ...]
     clinic_zone: str
+    #: Sees to it that the options of a list field exist; nothing where nothing is sent.
+    options: Callable[[Kind, FieldRule, str], None] = lambda _kind, _rule, _text: None
 
     def change(
         self,
@@ -106,6 +108,10 @@ class MappedCards:
         sent: Callable[[str, str], bool],
     ) -> cards.CardChange:
         """Decide what to send for one card."""
+        for rule in self.mapping.contact if kind is Kind.CONTACT else self.mapping.lead:
+            text = texts.get(rule.datum)
+            if text is not None and (create or rule.datum in changed):
+                self.options(kind, rule, text)
         if kind is Kind.CONTACT:
             known = remote if isinstance(remote, RemoteContact) else None
             return cards.contact_payload(

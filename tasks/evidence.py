@@ -60,7 +60,7 @@ def collect(
     reading = read(inquiry)
     root = reading.root_of(source_id)
     account = ledger.setting(INSTALLATION, AMOCRM)
-    mapping = _mapping(ledger, account)
+    mapping = _mapping(ledger, account, inquiry.uid)
     known = ledger.applied_rows(inquiry.uid, inquiry.kind, [root]).get(root)
     held = _held(inquiry, reading, {*reading.ids, source_id, root})
     broken = {fact.source_id for fact, _hash in held if fact.is_direct}
@@ -235,11 +235,11 @@ def _journal(inquiry: Inquiry, root: int) -> dict[str, Any]:
 # ---- amoCRM ------------------------------------------------------------------------------------------------
 
 
-def _mapping(ledger: Ledger, account: Mapping[str, Any] | None) -> CardMapping | None:
+def _mapping(ledger: Ledger, account: Mapping[str, Any] | None, clinic_uid: str) -> CardMapping | None:
     if account is None:
         return None
     try:
-        return load_mapping(ledger, int(account["account_id"]))
+        return load_mapping(ledger, int(account["account_id"])).for_clinic(clinic_uid)
     except IdentAmocrmError:
         return None  # not configured yet: the runs say so
 

@@ -9,6 +9,7 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.drift import resume_repaired
 from tasks.errors import GuardError
 from tasks.frames import Entity, empty_frame
 from tasks.ident.connection import database_errors
@@ -52,6 +53,7 @@ def _count_patients(space: Workspace) -> None:
 def _begin(space: Workspace) -> Changes:
     """Find out what has to be read, once; a full read is guarded before anything of it may be sent."""
     if space.changes is None:
+        resume_repaired(space)
         _release_after_change(space)
         with database_errors(space.connection):
             space.changes, space.full = _changed(space)

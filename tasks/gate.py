@@ -24,7 +24,8 @@ from tasks.connections import (
     open_ledger,
     open_source,
 )
-from tasks.errors import ConfigurationError, MappingError, RunStoppedError
+from tasks.drift import refuse_vital
+from tasks.errors import ConfigurationError, RunStoppedError
 from tasks.fingerprints import check_highest
 from tasks.ident.connection import IdentConnection
 from tasks.ident.reader import IdentReader
@@ -32,8 +33,9 @@ from tasks.launch import LAUNCH, Launch
 from tasks.lease import LeaseKeeper
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.mapping.autoconfigure import check
+from tasks.mapping.drift import Drift, check, usable
 from tasks.mapping.model import Mapping as CardMapping
+from tasks.mappings import MAPPING, load_mapping
 from tasks.records import Account, CustomField, Pipeline
 from tasks.settings import Settings, load_settings
 from tasks.subscribe import check_subscription
@@ -51,9 +53,6 @@ __all__ = [
     "open_sides",
     "pass_gate",
 ]
-
-#: Name of the mapping among the settings of an account.
-MAPPING = "mapping"
 
 
 class Guard:
@@ -75,22 +74,6 @@ class Guard:
                 problem="The transfer was stopped; the batch in flight was finished.",
                 remedy=f"What is left is sent after: ident-amocrm start {self._record.name}",
             )
-
-
-def load_mapping(ledger: Ledger, account_id: int) -> CardMapping:
-    """Return the account's mapping.
-
-    Raises:
-        MappingError: When the transfer is not configured yet.
-    """
-    stored = ledger.setting(f"account:{account_id}", MAPPING)
-    if stored is None:
-        raise MappingError(
-            problem="The transfer is not configured: there is no mapping for this amoCRM account.",
-            remedy="Run: ident-amocrm autoconfigure --yes",
-            code="not_configured",
-        )
-    return CardMapping.model_validate(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +112,7 @@ def open_sides(
     conditions.attempt(lambda: check_subscription(ledger, settings, client if account else None))
     mapped = None
     if client is not None and account is not None:
-        mapped = conditions.attempt(lambda: _mapped(client, ledger, account))
+        mapped = conditions.attempt(lambda: _mapped(client, ledger, account, record.clinic_uid))
     conditions.demand(ledger)
     if client is None or source is None or mapped is None:
         raise AssertionError  # an unmet condition was raised above
@@ -166,8 +149,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     record = ledger.connection(clinic)
     if deployment.id:
         refuse_while_open(ledger)
-    grace = settings.connect_timeout + settings.read_timeout
-    lease = LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
+    lease = _lease(ledger, record, settings)
     opened: list[Callable[[], None]] = [lease.release]
     try:
         sides = open_sides(ledger, settings, record, opened)
@@ -197,10 +179,16 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             mapping=found.mapping,
             pipelines=found.pipelines,
             contact_fields=found.contact_fields,
+            drifts=found.drifts,
             schema=found.schema,
-            warnings=[*reader.catalogue.warnings, *client.warnings],
+            warnings=[*reader.catalogue.warnings, *client.warnings, *map(str, found.drifts)],
         )
     )
+
+
+def _lease(ledger: Ledger, record: ConnectionRecord, settings: Settings) -> LeaseKeeper:
+    grace = settings.connect_timeout + settings.read_timeout
+    return LeaseKeeper(ledger, record.clinic_uid, settings.lease_seconds, grace)
 
 
 def _close(opened: list[Callable[[], None]]) -> None:
@@ -210,12 +198,13 @@ def _close(opened: list[Callable[[], None]]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _LiveAccount:
-    """The account as it is now, with the mapping that fits it."""
+    """The account as it is now, with as much of the clinic's mapping as fits it."""
 
     account: Account
     mapping: CardMapping
     pipelines: tuple[Pipeline, ...]
     contact_fields: tuple[CustomField, ...]
+    drifts: tuple[Drift, ...]
     schema: str
 
 
@@ -237,22 +226,17 @@ def live_account(client: AmoClient, ledger: Ledger) -> Account:
     return account
 
 
-def _mapped(client: AmoClient, ledger: Ledger, account: Account) -> _LiveAccount:
+def _mapped(client: AmoClient, ledger: Ledger, account: Account, clinic_uid: str) -> _LiveAccount:
     """Compare the mapping with the live account."""
-    mapping = load_mapping(ledger, account.id)
+    mapping = load_mapping(ledger, account.id).for_clinic(clinic_uid)
     pipelines = read_pipelines(client)
     contact_fields = read_custom_fields(client, "contacts")
     lead_fields = read_custom_fields(client, "leads")
     drifts = check(mapping, pipelines, contact_fields, lead_fields)
-    if drifts:
-        named = "; ".join(f"{drift.what} «{drift.name}»: {drift.cause}" for drift in drifts)
-        raise MappingError(
-            problem=f"The mapping no longer fits the amoCRM account: {named}.",
-            remedy="Run: ident-amocrm autoconfigure --yes",
-            code="mapping_drift",
-        )
+    refuse_vital(drifts)
     schema = _digest([mapping.model_dump_json(), pipelines, contact_fields, lead_fields])
-    return _LiveAccount(account, mapping, tuple(pipelines), tuple(contact_fields), schema)
+    fitting = usable(mapping, drifts, contact_fields, lead_fields)
+    return _LiveAccount(account, fitting, tuple(pipelines), tuple(contact_fields), tuple(drifts), schema)
 
 
 def _digest(parts: Sequence[object]) -> str:

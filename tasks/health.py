@@ -12,21 +12,19 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import blocks
 from tasks.amocrm.account import read_account
-from tasks.amocrm.custom_fields import read_custom_fields
-from tasks.amocrm.pipelines import read_pipelines
 from tasks.authorisation import token_warning
 from tasks.blocks import slug
 from tasks.breaker import close_breaker
 from tasks.checks import Check, CheckState, worst
 from tasks.connections import INSTALLATION, amocrm_account, open_destination, open_ledger
+from tasks.drift import live_drifts
 from tasks.errors import IdentAmocrmError
 from tasks.events import Level, emit, emit_missed
-from tasks.gate import load_mapping
 from tasks.health_page import AMOCRM_LIGHT, health_markdown
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.letters import ASKED_BY_LETTER, letter_markdown
 from tasks.lights import DATABASE
-from tasks.mapping.autoconfigure import check as check_mapping
+from tasks.mappings import load_mapping
 from tasks.settings import Settings, load_settings
 from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
 
@@ -64,16 +62,11 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
             return checks
         try:
             mapping = load_mapping(ledger, int(str(known["account_id"])))
-            drifts = check_mapping(
-                mapping,
-                read_pipelines(client),
-                read_custom_fields(client, "contacts"),
-                read_custom_fields(client, "leads"),
-            )
+            drifts = live_drifts(client, mapping)
         except IdentAmocrmError as error:
             return [*checks, Check("Настройка", CheckState.FAILED, error.code)]
-        drifted = Check("Настройка", CheckState.FAILED, "mapping_drift")
-        return [*checks, drifted if drifts else Check("Настройка", CheckState.OK)]
+        drifted = [Check("Настройка", CheckState.FAILED, "mapping_drift", str(drift)) for drift in drifts]
+        return [*checks, *(drifted or [Check("Настройка", CheckState.OK)])]
     finally:
         client.close()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,8 +22,9 @@ from tasks.ident.connection import database_errors
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.mapping.filters import passes
+from tasks.mapping.model import DEAL_NAME, Policy
 from tasks.mapping.model import Mapping as CardMapping
-from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse, held_back
 from tasks.records import DATA, AppliedRow, Kind
@@ -157,7 +158,12 @@ def look(
     if pd.notna(deal["patient_id"].iloc[0]):
         if known is not None and known.is_primary is not None:
             deal = deal.assign(is_primary=known.is_primary)
-        differs, row_hash = _difference(inquiry, lead_texts(deal, inquiry.zone), known, mapping)
+        differs, row_hash = _difference(
+            inquiry,
+            lead_texts(deal, inquiry.zone, mapping.deal_name if mapping else DEAL_NAME),
+            known,
+            mapping,
+        )
     source = SourceFacts(
         exists=True,
         changed_at=changed_at,
@@ -168,6 +174,7 @@ def look(
         chain=tuple(reading.ids),
         current_id=int(deal["appointment_id"].iloc[0]),
         inside_window=_inside(inquiry, frame),
+        passes_filters=mapping is None or bool(passes(mapping.filters, deal, _now()).iloc[0]),
         holders=holders,
     )
     return source, row_hash
@@ -206,6 +213,10 @@ def _difference(
     return tuple(
         name for name in DATA[kind] if name in sent and known.hashes.get(name, 0) != int(now[name])
     ), row_hash
+
+
+def _now() -> pd.Timestamp:
+    return pd.Timestamp.now(tz=UTC)
 
 
 def _inside(inquiry: Inquiry, frame: pd.DataFrame) -> bool:

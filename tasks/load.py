@@ -17,6 +17,7 @@ from tasks.destination import AmoDestination, MappedCards
 from tasks.loading.engine import load_plan
 from tasks.loading.ports import Card, Load
 from tasks.loading.recovery import recover
+from tasks.options import Options
 from tasks.planning.diff import GONE_HASH
 from tasks.records import Action, AppliedRow, Kind, PlanRow
 from tasks.workspace import Workspace, workspace
@@ -43,7 +44,9 @@ def open_load(space: Workspace) -> Load:
         account_id=space.settled_account().id,
         destination=AmoDestination(space.client),
         journal=space.ledger,
-        cards=MappedCards(mapping, space.pipelines, space.contact_fields, space.clinic.timezone),
+        cards=MappedCards(
+            mapping, space.pipelines, space.contact_fields, space.clinic.timezone, Options(space)
+        ),
         hasher=space.hasher,
         guard=space.guard,
         request_hash=request_hash,

@@ -11,7 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import adopt_contacts, adopt_deals, park
 from tasks.destination import AmoDestination
+from tasks.drift import hold, is_gone_paused
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
+from tasks.filters import within_filters
 from tasks.frames import Entity
 from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
@@ -73,7 +75,7 @@ def build_cards(space: Workspace) -> None:
 
 def _contact_cards(space: Workspace) -> None:
     texts = contact_texts(space.patients)
-    hashes = space.hasher.hash_frame(Kind.CONTACT, texts)
+    hashes = hold(space, Kind.CONTACT, space.hasher.hash_frame(Kind.CONTACT, texts))
     space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
 
 
@@ -85,14 +87,15 @@ def _deal_cards(space: Workspace) -> None:
         frozen.get(int(root), bool(own))
         for root, own in zip(deals["root_id"], deals["is_primary"], strict=True)
     ]
-    texts = lead_texts(deals, space.zone)
-    hashes = space.hasher.hash_frame(Kind.LEAD, texts)
-    space.cards[Kind.LEAD] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    deals = within_filters(space, deals)
     roots = [int(root) for root in deals["root_id"]]
     space.stage_keys = dict(zip(roots, deals["stage_key"].astype(str), strict=True))
     space.primaries = dict(zip(roots, deals["is_primary"].astype(bool), strict=True))
     space.owners = {root: int(owner) for root, owner in zip(roots, deals["patient_id"], strict=True)}
     space.starts = dict(zip(roots, deals["start_at"], strict=True))
+    texts = lead_texts(deals, space.zone, space.settled_mapping().deal_name)
+    hashes = hold(space, Kind.LEAD, space.hasher.hash_frame(Kind.LEAD, texts))
+    space.cards[Kind.LEAD] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
 
 
 def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
@@ -253,6 +256,8 @@ def _vanished(space: Workspace) -> list[PlanRow]:
     if not space.full:
         return rows
     for kind, missing in space.gone.items():
+        if kind is Kind.LEAD and is_gone_paused(space):
+            continue
         index = space.ledger.applied_index(space.uid, kind)
         amo_ids = {
             int(key): int(amo_id)

@@ -17,6 +17,7 @@ from tasks.destination import MappedCards
 from tasks.errors import LeaseHeldError
 from tasks.extract import missing_twice
 from tasks.gate import pass_gate
+from tasks.ledger.resend import DUE_HASH
 from tasks.observe import observe
 from tasks.plan import build_cards
 from tasks.planning.diff import GONE_HASH
@@ -31,8 +32,6 @@ __all__ = ["apply_repairs", "compare_all", "compare_sides", "repair", "take_turn
 
 #: How long to wait for a tick in progress, and how often to ask.
 TURN_SECONDS, ASK_SECONDS = 900.0, 2.0
-#: Row hash of what differs in some data: equal to no card's, and not 0, which would make every datum due.
-DUE_HASH = -2
 
 
 def wait_for_gate(run_id: str, clinic: str, *, dry_run: bool, patience: float = TURN_SECONDS) -> Workspace:

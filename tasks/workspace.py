@@ -26,6 +26,7 @@ from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.loading.ports import Load
+from tasks.mapping.drift import Drift
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.reconciling.compare import Comparison
 from tasks.records import Account, CustomField, Kind, Pipeline, PlanRow, RemoteContact
@@ -110,6 +111,7 @@ class Workspace:
     mapping: CardMapping | None = None
     pipelines: tuple[Pipeline, ...] = ()
     contact_fields: tuple[CustomField, ...] = ()
+    drifts: tuple[Drift, ...] = ()  # what the mapping names and amoCRM lost; left out of the mapping here
     schema: str = ""  # digest of the mapping and of what the account offers it
     warnings: list[str] = field(default_factory=list)
     changes: Changes | None = None

@@ -14,9 +14,13 @@ ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$
 #: Files that take half a minute and more (pytest --durations tells), the longest first; the others fill the gaps.
 LONG = (
     "tests/deployments/test_up_server.py",
+    "tests/forms/test_forms_in_browser.py",
     "tests/benchmarks/test_bench_slice.py",
     "tests/amocrm/test_amo_oauth_commands.py",
     "tests/steps/test_seams.py",
+    "tests/steps/test_drift.py",
+    "tests/steps/test_autoconfigure_accounts.py",
+    "tests/steps/test_filters_and_choices.py",
     "tests/faults/test_storm_slice.py",
     "tests/rebaseline/test_rebaseline.py",
     "tests/faults/test_mutations.py",

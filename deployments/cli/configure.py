@@ -1,4 +1,4 @@
-"""``autoconfigure`` and ``mapping show``."""
+"""``autoconfigure``: the pipelines, stages and fields in amoCRM."""
 
 from __future__ import annotations
 
@@ -8,28 +8,56 @@ import typer
 
 from deployments.cli.output import Output, OutputOption, say, show, table
 from deployments.cli.session import open_session
+from tasks.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tasks.mapping.autoconfigure import Proposal
+    from tasks.mapping.proposal import Block, Proposal
 
-__all__ = ["autoconfigure", "show_mapping"]
+__all__ = ["autoconfigure"]
+
+#: What an operator calls the blocks; the deal's own name inside is amoCRM's.
+BLOCKS: dict[str, Block] = {"pipelines": "pipelines", "contact": "contact", "deal": "lead"}
+ACTIONS = {"create": "создать", "reuse": "использовать имеющийся", "skip": "не передавать"}
+
+
+def chosen_blocks(only: str) -> tuple[Block, ...]:
+    """Return the blocks that ``--only`` names, all where it names none.
+
+    Raises:
+        ConfigurationError: When one is unknown.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(BLOCKS)
+    unknown = [name for name in names if name not in BLOCKS]
+    if unknown:
+        raise ConfigurationError(
+            problem=f"There is no block {', '.join(unknown)}.",
+            remedy=f"Name some of: {','.join(BLOCKS)}",
+            code="unknown_block",
+        )
+    return tuple(block for name, block in BLOCKS.items() if name in names)
 
 
 def _proposal_table(proposal: Proposal) -> Table:
-    result = table("Автонастройка", "Блок", "Элемент", "Действие")
+    result = table("Автонастройка", "Блок", "Что", "Элемент amoCRM", "Действие", "Замечание")
+    names = {block: name for name, block in BLOCKS.items()}
     for element in proposal.elements:
-        action = {"create": "создать", "reuse": "использовать имеющийся"}[element.action]
-        result.add_row(element.block, element.name, action)
+        mark = " *" if element.required else ""
+        action = ACTIONS[element.action]
+        result.add_row(names[element.block], element.title + mark, element.name, action, element.note)
     return result
 
 
 def autoconfigure(
     yes: Annotated[bool, typer.Option("--yes", help="Create what is missing without asking.")] = False,
+    only: Annotated[
+        str, typer.Option("--only", help="Only these blocks: pipelines,contact,deal; all by default.")
+    ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Find or create the pipelines, stages and fields in amoCRM and save the mapping."""
+    blocks = chosen_blocks(only)
     ledger = open_session()
     from rich.console import Console
 
@@ -41,30 +69,23 @@ def autoconfigure(
             Console().print(_proposal_table(proposal))
         return yes or typer.confirm("Создать недостающее в amoCRM?", err=True)
 
-    proposal, mapping = configure.autoconfigure(ledger, load_settings(), confirm)
+    proposal, done = configure.autoconfigure(ledger, load_settings(), confirm, blocks=blocks)
     elements = [
-        {"block": element.block, "name": element.name, "action": element.action}
+        {"block": element.block, "key": element.key, "name": element.name, "action": element.action}
         for element in proposal.elements
     ]
-    done = mapping is not None
+    changes = done.saved.changes if done else []
     show(
-        {"configured": done, "elements": elements},
+        {
+            "configured": done is not None,
+            "elements": elements,
+            "changes": changes,
+            "resent": done.resent if done else {},
+        },
         output,
         "Связка настроена. Next: ident-amocrm start NAME" if done else "Ничего не создано.",
     )
     if not done:
         say("Declined; nothing was changed.")
-
-
-def show_mapping(output: OutputOption = Output.TEXT) -> None:
-    """Show which datum goes to which field of amoCRM."""
-    ledger = open_session(prefect=False)
-    from tasks.connections import amocrm_account
-    from tasks.gate import load_mapping
-
-    mapping = load_mapping(ledger, int(str(amocrm_account(ledger)["account_id"])))
-    result = table("Настройки передачи", "Карточка", "Данные IDENT", "Поле amoCRM", "Тип", "Политика")
-    for card, rules in (("контакт", mapping.contact), ("сделка", mapping.lead)):
-        for rule in rules:
-            result.add_row(card, rule.datum, rule.field_name, rule.field_type, rule.policy.value)
-    show(mapping.model_dump(mode="json"), output, result)
+    elif sum(done.resent.values()):
+        say(f"Cards that get back the values of repaired fields in the next run: {done.resent}")

@@ -18,6 +18,7 @@ from deployments.cli import (
     connect,
     events,
     explain,
+    mapping,
     reconcile,
     rejects,
     subscription,
@@ -54,7 +55,11 @@ app.command("up")(up.up)
 app.command("demo")(up.demo)
 
 mapping_app = typer.Typer(no_args_is_help=True, help="Which datum goes to which field.")
-mapping_app.command("show")(configure.show_mapping)
+mapping_app.command("show")(mapping.show_mapping)
+mapping_app.command("export")(mapping.export)
+mapping_app.command("import")(mapping.import_)
+mapping_app.command("check")(mapping.check)
+mapping_app.command("backfill")(mapping.backfill)
 app.add_typer(mapping_app, name="mapping")
 rejects_app = typer.Typer(no_args_is_help=True, help="Rows that were not transferred, and why.")
 rejects_app.command("list")(rejects.list_rejects)

@@ -49,6 +49,7 @@ class SourceFacts:
         chain: Ids of its reschedule chain, itself included.
         current_id: The row of the chain that the deal shows.
         inside_window: Whether the chain has a row inside the launch window.
+        passes_filters: Whether the filters of the mapping let it get a deal.
         holders: Rows of the chain that failed validation and hold this one back, itself included.
     """
 
@@ -61,6 +62,7 @@ class SourceFacts:
     chain: tuple[int, ...] = ()
     current_id: int | None = None
     inside_window: bool = True
+    passes_filters: bool = True
     holders: tuple[int, ...] = ()
 
 

@@ -232,6 +232,7 @@ VERDICTS: Final[dict[str, Pair]] = {
         "It is outside the launch window ({from_day} to {to_day}).",
         "Вне периода передачи ({from_day} — {to_day}).",
     ),
+    "filtered": ("The filters of the mapping keep it out.", "Приём не проходит фильтры настройки."),
     "no_patient": (
         "The slot has no patient; such slots are not transferred.",
         "В записи нет пациента; такие записи не передаются.",
@@ -318,6 +319,10 @@ REMEDIES: Final[dict[str, Pair]] = {
     "widen_window": (
         "To transfer it: ident-amocrm start {clinic} --history-days N, or --all-history",
         "Чтобы передать: ident-amocrm start {clinic} --history-days N, или --all-history",
+    ),
+    "widen_filter": (
+        "To transfer it, change the filters: flow configure-mapping.",
+        "Чтобы передать, измените фильтры: процесс configure-mapping, блок «Фильтры».",
     ),
     "window_update": (
         "amoCRM keeps the card {amo_id} as it is; to update it: ident-amocrm start {clinic} --history-days N",

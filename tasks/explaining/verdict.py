@@ -40,6 +40,7 @@ class Verdict(StrEnum):
     STAGE_NOT_MAPPED = "stage_not_mapped"
     ANSWER_LOST = "answer_lost"
     OUTSIDE_WINDOW = "outside_window"
+    FILTERED = "filtered"
     NO_PATIENT = "no_patient"
     GONE = "gone"
     UNKNOWN_ID = "unknown_id"
@@ -270,13 +271,15 @@ def _pending(facts: Facts, changed: tuple[str, ...]) -> dict[str, Value]:
     return {"reason": reason, "fields": changed or last.changed}
 
 
-def _never_planned(facts: Facts) -> Judgement:
+def _never_planned(facts: Facts) -> Judgement:  # noqa: PLR0911 - one answer per cause
     """Name what has kept the row from ever being planned, the strongest cause first."""
     source = facts.source
     if source is None:
         return Judgement(Verdict.UNDETERMINED, "source_unreachable", "unknown", {"error": facts.source_error})
     if not source.inside_window:
         return Judgement(Verdict.OUTSIDE_WINDOW, "widen_window", "next_window", _window(facts))
+    if not source.passes_filters:
+        return Judgement(Verdict.FILTERED, "widen_filter", "never", {})
     values = _clinic(facts) | _schedule(facts)
     if facts.started is None:
         return Judgement(Verdict.NEVER_STARTED, "start", "next_start", values)

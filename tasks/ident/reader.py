@@ -254,6 +254,14 @@ class IdentReader:
             self._known = Dictionaries.read(self.catalogue, self._access.fetch)
         return self._known
 
+    def names(self) -> dict[str, list[str]]:
+        """Return what appointments can name: branches and members of staff."""
+        known = self._dictionaries().names
+        return {
+            "branches": sorted(set(known["companies"].values())),
+            "doctors": sorted(set(known["staff"].values())),
+        }
+
     def existing(self, entity: Entity, ids: Collection[int]) -> frozenset[int]:
         """Return which ids are still there, without any window or filter."""
         column = TABLES["Patients"].c.ID_Persons if entity is Entity.PATIENT else RECEPTIONS.c.ID

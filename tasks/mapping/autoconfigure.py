@@ -1,13 +1,11 @@
-"""Autoconfiguration and drift: what the default mapping needs in an account, and what the account lacks."""
+"""Autoconfiguration: carrying out a proposal, so that nothing is ever created twice."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
-from tasks.errors import UnexpectedAnswerError
+from tasks.errors import MappingError, UnexpectedAnswerError
 from tasks.mapping.catalogue import (
     CONTACT_CARD,
     CONTACT_EXTERNAL,
@@ -17,17 +15,46 @@ from tasks.mapping.catalogue import (
     PIPELINES,
     STAGES,
     WON_NAME,
+    DefaultStage,
     FieldDefault,
 )
+from tasks.mapping.drift import Drift, check
 from tasks.mapping.model import FieldRule, PipelineRule, Policy, StageKey
 from tasks.mapping.model import Mapping as CardMapping
-from tasks.mapping.stages import LOST, UNSORTED, WON
-from tasks.records import Account, CustomField, Pipeline, Stage
+from tasks.mapping.proposal import (
+    CARDS,
+    PREDEFINED,
+    Block,
+    Element,
+    Proposal,
+    candidates_of,
+    match_stages,
+    open_stages,
+    propose,
+)
+from tasks.mapping.similarity import plain
+from tasks.mapping.stages import LOST, WON
+from tasks.records import CustomField, Pipeline, Stage
 
-__all__ = ["Drift", "Element", "Proposal", "apply", "check", "propose"]
+__all__ = [
+    "Destination",
+    "Drift",
+    "Proposal",
+    "apply",
+    "check",
+    "field_definition",
+    "missing_options",
+    "propose",
+    "rule_of",
+]
 
-Block = Literal["pipelines", "contact", "lead"]
-PREDEFINED = frozenset({"PHONE", "EMAIL"})
+#: amoCRM's own limits, as its reference states them.
+MOST_PIPELINES: Final = 50
+MOST_STAGES: Final = 100
+#: Stages that every pipeline gets besides its own: «Неразобранное» and the closing ones.
+SYSTEM_STAGES: Final = 3
+ENUM_TYPES: Final = frozenset({"select", "multiselect", "radiobutton"})
+AGAIN: Final = "Run autoconfigure again: what exists is reused, nothing is created twice."
 
 
 class Destination(Protocol):
@@ -50,134 +77,253 @@ class Destination(Protocol):
     def create_custom_fields(self, entity: str, definitions: Sequence[dict[str, Any]]) -> list[CustomField]:
         """Create custom fields."""
 
-
-@dataclass(frozen=True, slots=True)
-class Element:
-    """One pipeline, stage or field of the proposal."""
-
-    block: Block
-    name: str
-    action: Literal["create", "reuse"]
+    def add_options(self, entity: str, field_id: int, labels: Sequence[str]) -> CustomField:
+        """Add options to a list field, without losing those it has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What autoconfiguration would create and what it would reuse."""
-
-    account: Account
-    elements: tuple[Element, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One thing that the mapping names and the account lacks; names are settings, never a person's."""
-
-    what: str
-    name: str
-    cause: str
-
-
-def propose(
-    account: Account,
-    pipelines: Sequence[Pipeline],
-    contact_fields: Sequence[CustomField],
-    lead_fields: Sequence[CustomField],
-) -> Proposal:
-    """Compare the default mapping with an account."""
-    elements: list[Element] = []
-
-    def add(block: Block, name: str, found: object) -> None:
-        elements.append(Element(block, name, "create" if found is None else "reuse"))
-
-    for name in PIPELINES.values():
-        pipeline = _pipeline(pipelines, name)
-        add("pipelines", name, pipeline)
-        for stage in STAGES:
-            add("pipelines", f"{name} / {stage.name}", _stage(pipeline, stage.name) if pipeline else None)
-    for default in (CONTACT_EXTERNAL, *CONTACT_CARD):
-        if default.builtin is None:
-            add("contact", default.name, _field(contact_fields, default))
-    for default in (LEAD_EXTERNAL, *LEAD_CARD):
-        if default.builtin is None:
-            add("lead", default.name, _field(lead_fields, default))
-    return Proposal(account, tuple(elements))
-
-
-def apply(proposal: Proposal, destination: Destination) -> CardMapping:
+def apply(proposal: Proposal, destination: Destination, current: CardMapping | None = None) -> CardMapping:
     """Create what is missing and return the mapping.
 
     Everything is read again first: running it twice, also after it died half-way, creates nothing twice.
 
+    Args:
+        proposal: What was confirmed.
+        destination: The account.
+        current: The mapping in force; what the proposal does not touch stays as it is there.
+
     Raises:
+        MappingError: When amoCRM's limits leave no room, what was chosen has vanished, or a first
+            configuration leaves out the pipelines.
         UnexpectedAnswerError: When the account lacks one of amoCRM's own fields, PHONE or EMAIL.
     """
-    pipelines = destination.read_pipelines()
-    rules = {primary: _settle_pipeline(destination, pipelines, name) for primary, name in PIPELINES.items()}
-    contact_fields = _settle_fields(destination, "contacts", (CONTACT_EXTERNAL, *CONTACT_CARD))
-    lead_fields = _settle_fields(destination, "leads", (LEAD_EXTERNAL, *LEAD_CARD))
-    return CardMapping(
-        account_id=proposal.account.id,
-        account_timezone=proposal.account.timezone,
-        contact=[_rule(default, contact_fields) for default in CONTACT_CARD],
-        lead=[_rule(default, lead_fields) for default in LEAD_CARD],
-        primary=rules[True],
-        repeat=rules[False],
-        contact_external_field=contact_fields[CONTACT_EXTERNAL.datum].id,
-        lead_external_field=lead_fields[LEAD_EXTERNAL.datum].id,
-    )
+    if current is None and "pipelines" not in proposal.blocks:
+        raise MappingError(
+            problem="The first configuration cannot do without the pipelines: a deal must stand somewhere.",
+            remedy="Configure all blocks at first; later each can be configured alone.",
+            code="blocks_needed",
+        )
+    update: dict[str, object] = {}
+    if "pipelines" in proposal.blocks:
+        pipelines = destination.read_pipelines()
+        _refuse_beyond_limits(proposal, pipelines)
+        for side in ("primary", "repeat"):
+            rule: PipelineRule | None = getattr(current, side) if current else None
+            update[side] = _settle_pipeline(destination, pipelines, proposal, side, rule)
+    for block, entity, card, mark in (
+        ("contact", "contacts", CONTACT_CARD, CONTACT_EXTERNAL),
+        ("lead", "leads", LEAD_CARD, LEAD_EXTERNAL),
+    ):
+        rules: list[FieldRule] = getattr(current, block) if current else []
+        # The mark has its field from the start, whatever is configured: without it nothing is found again.
+        if block in proposal.blocks or current is None:
+            fields = _settle_fields(destination, entity, proposal, block)  # type: ignore[arg-type]
+            known = {rule.datum: rule for rule in rules}
+            update[block] = [
+                rule_of(default, fields.get(default.datum), known.get(default.datum)) for default in card
+            ]
+            marked = fields[mark.datum]
+            update[f"{block}_external_field"] = marked.id
+    if current is not None:
+        return current.model_copy(update={**update, "account_timezone": proposal.account.timezone})
+    base = {"account_id": proposal.account.id, "account_timezone": proposal.account.timezone}
+    return CardMapping.model_validate({**base, **update})
 
 
-def _settle_pipeline(destination: Destination, pipelines: Sequence[Pipeline], name: str) -> PipelineRule:
-    pipeline = _pipeline(pipelines, name)
+def _refuse_beyond_limits(proposal: Proposal, pipelines: Sequence[Pipeline]) -> None:
+    """Refuse before anything is created what amoCRM would refuse half-way."""
+    names = {plain(pipeline.name) for pipeline in pipelines if not pipeline.is_archive}
+    new = [
+        one
+        for one in (proposal.element("primary"), proposal.element("repeat"))
+        if one is not None and one.action == "create" and plain(one.name) not in names
+    ]
+    problem = ""
+    if len(pipelines) + len(new) > MOST_PIPELINES:
+        problem = f"The account has {len(pipelines)} pipelines; amoCRM allows {MOST_PIPELINES}."
+    for side in ("primary", "repeat"):
+        chosen = proposal.element(side)
+        pipeline = next((one for one in pipelines if chosen and one.id == chosen.found), None)
+        own = [one for one in proposal.of("pipelines") if one.key.startswith(f"{side}.")]
+        more = sum(one.action == "create" for one in own)
+        have = len(pipeline.stages) if pipeline else SYSTEM_STAGES
+        if more and have + more > MOST_STAGES:
+            problem = f"A pipeline has {have} stages; amoCRM allows {MOST_STAGES}."
+    if problem:
+        raise MappingError(
+            problem=f"{problem} Nothing was created.",
+            remedy="Delete what is not needed in amoCRM, or choose existing elements instead of new ones.",
+            code="amocrm_limit",
+        )
+
+
+def _settle_pipeline(
+    destination: Destination,
+    pipelines: Sequence[Pipeline],
+    proposal: Proposal,
+    side: str,
+    current: PipelineRule | None,
+) -> PipelineRule:
+    element = proposal.element(side)
+    name = element.name if element else PIPELINES[side == "primary"]
+    wanted = [
+        (default, one)
+        for default in STAGES
+        if (one := proposal.element(f"{side}.{default.key.value}")) is not None
+    ]
+    live = [pipeline for pipeline in pipelines if not pipeline.is_archive]
+    if element is not None and element.action == "reuse":
+        pipeline = next((one for one in live if one.id == element.found), None)
+        if pipeline is None:
+            raise _vanished(name)
+    else:
+        # Of the same name: made by an earlier try whose end was never seen.
+        pipeline = next((one for one in live if plain(one.name) == plain(name)), None)
     if pipeline is None:
-        wanted = [(stage.name, stage.sort, stage.color) for stage in STAGES]
-        pipeline = destination.create_pipeline(name, wanted, WON_NAME, LOST_NAME)
-    stages: dict[StageKey, int | None] = {
+        chosen = [(one.name, default.sort, default.color) for default, one in wanted if one.action != "skip"]
+        pipeline = destination.create_pipeline(name, chosen, WON_NAME, LOST_NAME)
+    stages = _settle_stages(destination, pipeline, wanted)
+    same = current is not None and current.pipeline_id == pipeline.id
+    kept = dict(current.stages) if current is not None and same else {}
+    closing: dict[StageKey, int | None] = {
         StageKey.BILL_ISSUED: WON,
         StageKey.CANCELLED: LOST,
         StageKey.GONE: LOST,
     }
-    for default in STAGES:
-        stage = _stage(pipeline, default.name)
+    known = {stage.id for stage in pipeline.stages}
+    closing |= {
+        key: kept[key] for key in closing if key in kept and (kept[key] is None or kept[key] in known)
+    }
+    exceptions = [one for one in current.exceptions if one in known] if current is not None and same else []
+    return PipelineRule(pipeline_id=pipeline.id, stages={**closing, **stages}, exceptions=exceptions)
+
+
+def _settle_stages(
+    destination: Destination, pipeline: Pipeline, wanted: Sequence[tuple[DefaultStage, Element]]
+) -> dict[StageKey, int | None]:
+    """Return the stage of each key; what is missing is created where an appointment's life puts it."""
+    by_id = {stage.id: stage for stage in pipeline.stages}
+    by_name = {plain(stage.name): stage for stage in reversed(open_stages(pipeline))}
+    elsewhere = [
+        default.key
+        for default, one in wanted
+        if (one.action == "reuse" and one.found not in by_id)
+        or (one.action == "create" and not one.candidates and one.name == one.new_name)
+    ]
+    # Another pipeline was chosen than the proposed one: its own stages are looked through.
+    similar = match_stages(pipeline, elsewhere)
+    stages: dict[StageKey, int | None] = {}
+    last = 0
+    for default, element in wanted:
+        stage = by_id.get(element.found or 0)
+        if element.action == "skip":
+            stages[default.key] = None
+            continue
         if stage is None:
-            stage = destination.create_stage(pipeline.id, default.name, default.sort, default.color)
+            stage = by_name.get(plain(element.name)) or similar.get(default.key)
+        if stage is None or (stage.id in stages.values() and element.action == "create"):
+            sort = last + 1 if last else default.sort
+            stage = destination.create_stage(pipeline.id, element.name, sort, default.color)
         stages[default.key] = stage.id
-    return PipelineRule(pipeline_id=pipeline.id, stages=stages)
+        last = max(last, stage.sort) if stage.id not in {WON, LOST} else last
+    return stages
 
 
 def _settle_fields(
-    destination: Destination, entity: str, defaults: Sequence[FieldDefault]
+    destination: Destination, entity: str, proposal: Proposal, block: Block
 ) -> dict[str, CustomField]:
     known = destination.read_custom_fields(entity)
-    wanted = [default for default in defaults if default.builtin is None]
-    missing = [default for default in wanted if _field(known, default) is None]
-    lost = [default.code for default in missing if default.code in PREDEFINED]
-    if lost:
-        raise UnexpectedAnswerError(
-            problem=f"The account lacks {', '.join(sorted(set(lost)))}, which amoCRM gives every account.",
-            remedy="Check that the token belongs to an administrator of a complete account.",
-            code="predefined_field",
+    mark = CARDS[block][0]
+    settled: dict[str, CustomField] = {}
+    missing: list[tuple[FieldDefault, str]] = []
+    for default in CARDS[block]:
+        element = proposal.element(f"{block}.{default.datum}")
+        if default.builtin is not None or (element is None and default is not mark):
+            continue
+        if element is not None and element.action == "skip":
+            continue
+        fitting = candidates_of(default, known)
+        wanted = element.found if element is not None and element.action == "reuse" else None
+        field = next(
+            (one for one in fitting if (one.id == wanted if wanted else default.owns(one.code))), None
         )
-    if missing:
-        known = [*known, *destination.create_custom_fields(entity, [_definition(item) for item in missing])]
-    settled = {default.datum: _field(known, default) for default in wanted}
-    absent = [default.name for default in wanted if settled[default.datum] is None]
+        if field is None and wanted:
+            raise _vanished(element.name if element else default.name)
+        if field is None:
+            missing.append((default, element.name if element else default.name))
+        else:
+            settled[default.datum] = field
+    _refuse_without_predefined(missing)
+    codes = {field.code for field in known}
+    definitions = [field_definition(default, name, codes) for default, name in missing]
+    if definitions:
+        made = destination.create_custom_fields(entity, definitions)
+        by_code = {field.code: field for field in made}
+        for (default, _name), definition in zip(missing, definitions, strict=True):
+            if definition["code"] in by_code:
+                settled[default.datum] = by_code[definition["code"]]
+    absent = [name for default, name in missing if default.datum not in settled]
     if absent:
         raise UnexpectedAnswerError(
             problem=f"amoCRM did not create these fields: {', '.join(absent)}.",
-            remedy="Run ident-amocrm autoconfigure --yes again; what was created is reused.",
+            remedy=AGAIN,
             code="field_not_created",
         )
-    return {datum: found for datum, found in settled.items() if found is not None}
+    return {datum: _with_options(destination, entity, block, datum, one) for datum, one in settled.items()}
 
 
-def _definition(default: FieldDefault) -> dict[str, Any]:
+def _with_options(
+    destination: Destination, entity: str, block: Block, datum: str, field: CustomField
+) -> CustomField:
+    """Add the options that a datum with fixed texts needs and the field lacks."""
+    default = next(one for one in CARDS[block] if one.datum == datum)
+    if field.type not in ENUM_TYPES:
+        return field
+    lacking = missing_options(default, field)
+    return destination.add_options(entity, field.id, lacking) if lacking else field
+
+
+def missing_options(default: FieldDefault, field: CustomField) -> list[str]:
+    """Return the fixed texts of a datum for which a list field has no option, whatever its spelling."""
+    have = {plain(enum.value) for enum in field.enums}
+    return [label for label in default.options if plain(label) not in have]
+
+
+def _refuse_without_predefined(missing: Sequence[tuple[FieldDefault, str]]) -> None:
+    lost = sorted({default.code for default, _name in missing if default.code in PREDEFINED})
+    if lost:
+        raise UnexpectedAnswerError(
+            problem=f"The account lacks {', '.join(lost)}, which amoCRM gives every account.",
+            remedy="Check that the token belongs to an administrator of a complete account.",
+            code="predefined_field",
+        )
+
+
+def _vanished(name: str) -> MappingError:
+    return MappingError(
+        problem=f"«{name}» was chosen, and does not exist in amoCRM any more.",
+        remedy=AGAIN,
+        code="choice_vanished",
+    )
+
+
+def field_definition(default: FieldDefault, name: str, codes: set[str | None]) -> dict[str, Any]:
+    """Return the body that creates a field; always the same for the same account.
+
+    Args:
+        default: The datum.
+        name: Name of the field.
+        codes: Codes that are taken: a code is unique, and may be held by a field of another type.
+    """
+    code, number = default.code, 1
+    while code in codes:
+        number += 1
+        code = f"{default.code}_{number}"
     definition: dict[str, Any] = {
-        "name": default.name,
+        "name": name,
         "type": default.type,
-        "code": default.code,
+        "code": code,
         "is_api_only": default.api_only,
-        "request_id": default.code,
+        "request_id": code,
     }
     if default.options:
         definition["enums"] = [
@@ -188,105 +334,37 @@ def _definition(default: FieldDefault) -> dict[str, Any]:
     return definition
 
 
-def _rule(default: FieldDefault, fields: dict[str, CustomField]) -> FieldRule:
+def rule_of(default: FieldDefault, found: CustomField | None, current: FieldRule | None = None) -> FieldRule:
+    """Return the rule of a datum; «Не передавать» where there is no field for it.
+
+    Args:
+        default: The datum.
+        found: The field it goes to.
+        current: The rule in force: who wins stays as it was chosen there.
+    """
+    kept = current if current is not None and current.policy is not Policy.NEVER else None
+    policy = kept.policy if kept else default.policy
+    null_policy = kept.null_policy if kept else default.null_policy
     if default.builtin is not None:
+        # An attribute of the card is always there: whether it is transferred stays as it was chosen.
         return FieldRule(
             datum=default.datum,
             builtin=default.builtin,
             field_type=default.type,
             field_name=default.name,
-            policy=default.policy,
-            null_policy=default.null_policy,
+            policy=current.policy if current else policy,
+            null_policy=null_policy,
         )
-    found = fields[default.datum]
+    if found is None:
+        return FieldRule(datum=default.datum, field_type=default.type, policy=Policy.NEVER)
+    labels: Mapping[str, int] = {plain(enum.value): enum.id for enum in found.enums}
     return FieldRule(
         datum=default.datum,
         field_id=found.id,
         field_type=found.type,
         field_name=found.name,
-        policy=default.policy,
-        null_policy=default.null_policy,
-        enums={enum.value: enum.id for enum in found.enums if enum.value in default.options},
+        policy=policy,
+        null_policy=null_policy,
+        enums={label: labels[plain(label)] for label in default.options if plain(label) in labels},
         enum_code=default.enum_code,
     )
-
-
-def _normal(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().replace("ё", "е").split())
-
-
-def _pipeline(pipelines: Iterable[Pipeline], name: str) -> Pipeline | None:
-    live = [pipeline for pipeline in pipelines if not pipeline.is_archive]
-    return next((pipeline for pipeline in live if _normal(pipeline.name) == _normal(name)), None)
-
-
-def _stage(pipeline: Pipeline, name: str) -> Stage | None:
-    open_stages = [
-        stage for stage in pipeline.stages if stage.type != UNSORTED and stage.id not in {WON, LOST}
-    ]
-    return next((stage for stage in open_stages if _normal(stage.name) == _normal(name)), None)
-
-
-def _field(fields: Iterable[CustomField], default: FieldDefault) -> CustomField | None:
-    """Find the field of a datum: by code, else by name; of the right type and with every option."""
-    fitting = [
-        field
-        for field in fields
-        if field.type == default.type and set(default.options) <= {enum.value for enum in field.enums}
-    ]
-    by_code = [field for field in fitting if field.code == default.code]
-    # A field that people may edit is no place for our mark, whatever it is called.
-    by_name = [
-        field for field in fitting if _normal(field.name) == _normal(default.name) and not default.api_only
-    ]
-    return next(iter([*by_code, *by_name]), None)
-
-
-def check(
-    mapping: CardMapping,
-    pipelines: Sequence[Pipeline],
-    contact_fields: Sequence[CustomField],
-    lead_fields: Sequence[CustomField],
-) -> list[Drift]:
-    """List what the mapping names and the account no longer has."""
-    drifts: list[Drift] = []
-    for name, rule in zip(PIPELINES.values(), (mapping.primary, mapping.repeat), strict=True):
-        drifts += _pipeline_drifts(name, rule, pipelines)
-    for what, rules, fields, external in (
-        ("поле контакта", mapping.contact, contact_fields, mapping.contact_external_field),
-        ("поле сделки", mapping.lead, lead_fields, mapping.lead_external_field),
-    ):
-        known = {field.id: field for field in fields}
-        if external not in known:
-            drifts.append(Drift(what, "ID из IDENT", "удалено в amoCRM"))
-        drifts += [drift for rule in rules if (drift := _field_drift(what, rule, known))]
-    return drifts
-
-
-def _pipeline_drifts(name: str, rule: PipelineRule, pipelines: Sequence[Pipeline]) -> list[Drift]:
-    pipeline = next((pipeline for pipeline in pipelines if pipeline.id == rule.pipeline_id), None)
-    if pipeline is None:
-        return [Drift("воронка", name, "удалена в amoCRM")]
-    if pipeline.is_archive:
-        return [Drift("воронка", pipeline.name, "перенесена в архив")]
-    known = {stage.id for stage in pipeline.stages} | {WON, LOST}
-    # A deleted stage's own name is gone with it: the one that autoconfigure gave is what people know.
-    names = {default.key: default.name for default in STAGES}
-    return [
-        Drift("этап", f"{pipeline.name} / {names.get(key, key.value)}", "удалён в amoCRM")
-        for key, stage in rule.stages.items()
-        if stage is not None and stage not in known
-    ]
-
-
-def _field_drift(what: str, rule: FieldRule, known: dict[int, CustomField]) -> Drift | None:
-    if rule.field_id is None or rule.policy is Policy.NEVER:
-        return None
-    field = known.get(rule.field_id)
-    if field is None:
-        return Drift(what, rule.field_name, "удалено в amoCRM")
-    if field.type != rule.field_type:
-        return Drift(what, field.name, f"другой тип: {field.type} вместо {rule.field_type}")
-    options = {enum.id for enum in field.enums}
-    gone = [label for label, enum_id in rule.enums.items() if enum_id not in options]
-    return Drift(what, field.name, f"нет вариантов: {', '.join(gone)}") if gone else None

@@ -76,7 +76,9 @@ def contact_payload(
     """
     change = _card(mapping, mapping.contact, texts, create=create, changed=changed, remote=remote, sent=sent)
     _multitexts(change, mapping, texts, create=create, changed=changed, remote=remote, sent=sent)
-    _mark(change, mapping, mapping.contact_external_field, external_id, mapping.contact_tag, remote)
+    _mark(change, mapping.contact_external_field, external_id, mapping.contact_tag, remote)
+    if remote is None and mapping.responsible_user_id is not None:
+        change.payload["responsible_user_id"] = mapping.responsible_user_id
     return change
 
 
@@ -92,7 +94,10 @@ def lead_payload(
 ) -> CardChange:
     """Decide what to send for a deal, without its stage and its links; arguments as for a contact."""
     change = _card(mapping, mapping.lead, texts, create=create, changed=changed, remote=remote, sent=sent)
-    _mark(change, mapping, mapping.lead_external_field, external_id, mapping.lead_tag, remote)
+    _mark(change, mapping.lead_external_field, external_id, mapping.lead_tag, remote)
+    responsible = _responsible(mapping, texts)
+    if remote is None and responsible is not None:
+        change.payload["responsible_user_id"] = responsible
     return change
 
 
@@ -233,10 +238,14 @@ def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _mark(
-    change: CardChange, mapping: CardMapping, field_id: int, external_id: str, tag: str, remote: Remote | None
-) -> None:
-    """Put external id, tag and responsible user on a card that does not carry our mark yet."""
+def _responsible(mapping: CardMapping, texts: Texts) -> int | None:
+    """Return who is responsible for a new deal: by its doctor or branch, else whoever is for all."""
+    fitting = (rule.user_id for rule in mapping.responsible if texts.get(rule.datum) == rule.value)
+    return next(fitting, mapping.responsible_user_id)
+
+
+def _mark(change: CardChange, field_id: int, external_id: str, tag: str, remote: Remote | None) -> None:
+    """Put external id and tag on a card that does not carry our mark yet."""
     if remote is not None and any(
         str(item.get("value")) == external_id for item in remote.values.get(field_id, ())
     ):
@@ -244,5 +253,3 @@ def _mark(
     change.put(field_id, [{"value": external_id}])
     if remote is None or tag not in remote.tags:
         change.payload["tags_to_add"] = [{"name": tag}]
-    if remote is None and mapping.responsible_user_id is not None:
-        change.payload["responsible_user_id"] = mapping.responsible_user_id

@@ -5,7 +5,8 @@ Kept as data, so that the form of an operator, autoconfiguration and the referen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from tasks.frames import Status
@@ -16,12 +17,18 @@ __all__ = [
     "CONTACT_EXTERNAL",
     "LEAD_CARD",
     "LEAD_EXTERNAL",
+    "LIST_DATA",
+    "LIST_SEPARATOR",
     "LOST_NAME",
+    "OPEN_DATA",
     "PIPELINES",
     "PRIMARY_LABELS",
     "SEX_LABELS",
+    "SHARING",
     "STAGES",
     "STATUS_LABELS",
+    "STATUS_NAMES",
+    "TYPE_NAMES",
     "WON_NAME",
     "DefaultStage",
     "FieldDefault",
@@ -37,6 +44,55 @@ STATUS_LABELS: Final = {
     Status.CANCELLED.value: "Отменён",
 }
 PRIMARY_LABELS: Final = {True: "Первичный", False: "Повторный"}
+#: How names of our fields begin, so that they stand together in amoCRM's card.
+PREFIX: Final = "IDENT: "
+
+#: Types that can hold what the first one was made for, by that type.
+FITTING: Final[dict[str, tuple[str, ...]]] = {
+    "text": ("textarea",),
+    "select": ("radiobutton", "multiselect", "text"),
+    "birthday": ("date",),
+}
+MONEY_DATA: Final = frozenset({"amount", "paid", "debt"})
+#: Names of people and things of the clinic: a list field may hold them, its options are added as they come.
+OPEN_DATA: Final = frozenset(
+    {
+        "ad_source",
+        "archive_reason",
+        "attending_doctor",
+        "branch",
+        "cabinet",
+        "cancel_reason",
+        "city",
+        "doctor",
+        "source",
+        "speciality",
+    }
+)
+#: What is a list in IDENT too, joined by this: each part is an option of its own in a multiselect.
+LIST_SEPARATOR: Final = ", "
+LIST_DATA: Final = frozenset({"speciality"})
+#: Data that may share one field: their values stand side by side in it.
+SHARING: Final[tuple[frozenset[str], ...]] = (frozenset({"phone_mobile", "phone_other"}),)
+#: amoCRM's types as an operator reads them.
+TYPE_NAMES: Final[dict[str, str]] = {
+    "builtin": "поле карточки",
+    "text": "текст",
+    "textarea": "текстовая область",
+    "numeric": "число",
+    "monetary": "деньги",
+    "checkbox": "флаг",
+    "select": "список",
+    "multiselect": "мультисписок",
+    "radiobutton": "переключатель",
+    "date": "дата",
+    "date_time": "дата и время",
+    "birthday": "день рождения",
+    "multitext": "телефон или почта",
+}
+
+
+Builtin = Literal["first_name", "last_name", "name", "price"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +110,39 @@ class FieldDefault:
         options: Options of a select.
         enum_code: Kind of phone or e-mail.
         api_only: Whether a person may edit the field in amoCRM.
+        required: Whether it must be transferred; marked * in the forms.
     """
 
     datum: str
     name: str
     type: str
-    builtin: Literal["first_name", "last_name", "name", "price"] | None = None
+    builtin: Builtin | None = None
     code: str = ""
     policy: Policy = Policy.OVERWRITE
     null_policy: NullPolicy = NullPolicy.CLEAR
     options: tuple[str, ...] = ()
     enum_code: str | None = None
     api_only: bool = False
+    required: bool = False
+
+    @property
+    def fitting(self) -> tuple[str, ...]:
+        """Types of amoCRM's fields that can hold the datum; the first is the one we create."""
+        others: tuple[str, ...] = FITTING.get(self.type, ())
+        if self.datum in MONEY_DATA:
+            others = ("monetary",)
+        if self.datum in OPEN_DATA:
+            others = (*others, "select", "multiselect", "radiobutton")
+        return (self.type, *others)
+
+    def owns(self, code: str | None) -> bool:
+        """Tell whether a field of this code was made for the datum; a number follows where it was taken."""
+        return bool(code) and re.fullmatch(rf"{re.escape(self.code)}(_\d+)?", code or "") is not None
+
+    @property
+    def title(self) -> str:
+        """What the datum is called where a person chooses: without our prefix."""
+        return self.name.removeprefix(PREFIX)
 
 
 def _field(
@@ -90,8 +167,13 @@ def _deal(
     return _field(datum, name, kind, policy, options, entity="APPOINTMENT")
 
 
+def _builtin(datum: Builtin, name: str, policy: Policy, *, required: bool = True) -> FieldDefault:
+    return FieldDefault(
+        datum, name, "builtin", datum, policy=policy, null_policy=NullPolicy.KEEP, required=required
+    )
+
+
 _YIELD = Policy.OVERWRITE_UNLESS_EDITED
-_KEEP = NullPolicy.KEEP
 
 CONTACT_EXTERNAL: Final = FieldDefault(
     "external_id", "IDENT: ID пациента", "text", code="IDENT_PATIENT_ID", api_only=True
@@ -101,9 +183,9 @@ LEAD_EXTERNAL: Final = FieldDefault(
 )
 
 CONTACT_CARD: Final[tuple[FieldDefault, ...]] = (
-    FieldDefault("last_name", "Фамилия", "builtin", "last_name", policy=_YIELD, null_policy=_KEEP),
-    FieldDefault("first_name", "Имя и отчество", "builtin", "first_name", policy=_YIELD, null_policy=_KEEP),
-    FieldDefault("phone_mobile", "Телефон", "multitext", code="PHONE", enum_code="MOB"),
+    _builtin("last_name", "Фамилия", _YIELD),
+    _builtin("first_name", "Имя и отчество", _YIELD),
+    FieldDefault("phone_mobile", "Телефон", "multitext", code="PHONE", enum_code="MOB", required=True),
     FieldDefault("phone_other", "Телефон (другой)", "multitext", code="PHONE", enum_code="OTHER"),
     FieldDefault("email", "Email", "multitext", code="EMAIL", enum_code="WORK"),
     _field("birth_date", "IDENT: Дата рождения", "birthday"),
@@ -125,9 +207,9 @@ CONTACT_CARD: Final[tuple[FieldDefault, ...]] = (
 )
 
 LEAD_CARD: Final[tuple[FieldDefault, ...]] = (
-    FieldDefault("name", "Название сделки", "builtin", "name", policy=_YIELD, null_policy=_KEEP),
-    FieldDefault("price", "Бюджет", "builtin", "price", null_policy=_KEEP),
-    _deal("start_at", "IDENT: Начало приёма", "date_time"),
+    _builtin("name", "Название сделки", _YIELD),
+    _builtin("price", "Бюджет", Policy.OVERWRITE, required=False),
+    replace(_deal("start_at", "IDENT: Начало приёма", "date_time"), required=True),
     _deal("end_at", "IDENT: Окончание приёма", "date_time"),
     _deal("status", "IDENT: Статус приёма", "select", options=tuple(STATUS_LABELS.values())),
     _deal("arrived_at", "IDENT: Пациент пришёл", "date_time"),
@@ -176,3 +258,15 @@ WON_NAME: Final = "Счёт выдан"
 LOST_NAME: Final = "Отменён"
 #: Names of the pipelines for first and repeat visits.
 PIPELINES: Final = {True: "Первичный приём", False: "Повторный приём"}
+#: What an operator chooses a stage for, in the order of an appointment's life.
+STATUS_NAMES: Final[dict[StageKey, str]] = {
+    StageKey.PLANNED: "Запланирован",
+    StageKey.RESCHEDULED: "Перенесён",
+    StageKey.ARRIVED: "Пациент пришёл",
+    StageKey.IN_PROGRESS: "Приём идёт",
+    StageKey.COMPLETED: "Приём завершён",
+    StageKey.BILL_ISSUED: "Счёт выдан",
+    StageKey.CANCELLED: "Отменён",
+    StageKey.NO_SHOW: "Не пришёл",
+    StageKey.GONE: "Удалён в IDENT",
+}

@@ -1,13 +1,36 @@
-"""The mapping of one amoCRM account, as it is stored in the ledger."""
+"""The mapping of one amoCRM account, as it is stored in the ledger.
+
+What was stored by an earlier version still loads: whatever came later has a default. What is not known is
+refused: a misspelt key would silently be a rule that nobody follows.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["FieldRule", "Mapping", "NullPolicy", "PipelineRule", "Policy", "StageKey"]
+from tasks.frames import Status
+
+__all__ = [
+    "DEAL_NAME",
+    "DEAL_NAME_PARTS",
+    "ClinicOverride",
+    "FieldRule",
+    "Filters",
+    "Mapping",
+    "NullPolicy",
+    "PipelineRule",
+    "Policy",
+    "ResponsibleRule",
+    "StageKey",
+]
+
+#: Name of a deal; a part between separators is left out when all that it names is empty.
+DEAL_NAME: Final = "Приём {start} · {doctor}"
+#: What a deal's name may be made of: no patient's name, so that a rename moves no deal.
+DEAL_NAME_PARTS: Final = ("start", "date", "time", "doctor", "speciality", "cabinet", "branch", "kind")
 
 
 class Policy(StrEnum):
@@ -85,6 +108,67 @@ class PipelineRule(_Stored):
     exceptions: list[int] = Field(default_factory=list)
 
 
+class Filters(_Stored):
+    """Which appointments get a deal; what has one already is kept up to date whatever the filters say.
+
+    Attributes:
+        branches: Only these branches, by their name in IDENT; empty means all.
+        doctors: Only these doctors; empty means all.
+        statuses: Only appointments in these states; empty means all.
+        days_back: No new deals for appointments longer ago; ``None`` sets no limit.
+        days_ahead: No new deals for appointments further ahead; they come when their day is near enough.
+    """
+
+    branches: list[str] = Field(default_factory=list)
+    doctors: list[str] = Field(default_factory=list)
+    statuses: list[Status] = Field(default_factory=list)
+    days_back: int | None = Field(default=None, ge=0)
+    days_ahead: int | None = Field(default=None, ge=0)
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether everything passes."""
+        return self == Filters()
+
+
+class ResponsibleRule(_Stored):
+    """Who is responsible for a new deal of one doctor or one branch; the first rule that fits decides.
+
+    Attributes:
+        datum: What is looked at.
+        value: Its text in IDENT.
+        user_id: amoCRM's user.
+    """
+
+    datum: Literal["doctor", "branch"]
+    value: str
+    user_id: int
+
+
+class ClinicOverride(_Stored):
+    """What one clinic does otherwise; ``None`` and an absent datum follow the account's mapping.
+
+    Attributes:
+        primary: «Первичный приём» of this clinic.
+        repeat: «Повторный приём» of this clinic.
+        contact: Rules of the contact card that replace the account's, by datum.
+        lead: Rules of the deal card that replace the account's, by datum.
+        filters: Which appointments get a deal.
+        deal_name: Name of a deal.
+        responsible_user_id: Who is responsible for new cards.
+        responsible: Who is responsible for new deals, by doctor or branch.
+    """
+
+    primary: PipelineRule | None = None
+    repeat: PipelineRule | None = None
+    contact: list[FieldRule] = Field(default_factory=list)
+    lead: list[FieldRule] = Field(default_factory=list)
+    filters: Filters | None = None
+    deal_name: str | None = None
+    responsible_user_id: int | None = None
+    responsible: list[ResponsibleRule] | None = None
+
+
 class Mapping(_Stored):
     """The whole mapping.
 
@@ -101,6 +185,10 @@ class Mapping(_Stored):
         lead_tag: Tag of deals that we create or adopt.
         gone_tag: Tag of a card whose source was deleted in IDENT.
         responsible_user_id: Who is responsible for new cards; ``None`` leaves it to amoCRM.
+        responsible: Who is responsible for new deals, by doctor or branch; before the user above.
+        deal_name: Name of a deal, made of ``DEAL_NAME_PARTS``.
+        filters: Which appointments get a deal.
+        clinics: What single clinics do otherwise, by the clinic's uid.
     """
 
     account_id: int
@@ -115,3 +203,31 @@ class Mapping(_Stored):
     lead_tag: str = "IDENT"
     gone_tag: str = "Удалено в IDENT"
     responsible_user_id: int | None = None
+    responsible: list[ResponsibleRule] = Field(default_factory=list)
+    deal_name: str = DEAL_NAME
+    filters: Filters = Filters()
+    clinics: dict[str, ClinicOverride] = Field(default_factory=dict)
+
+    def for_clinic(self, clinic_uid: str) -> Mapping:
+        """Return the mapping that one clinic follows: the account's, with the clinic's own choices in it."""
+        own = self.clinics.get(clinic_uid)
+        if own is None:
+            return self
+        chosen = {
+            "primary": own.primary,
+            "repeat": own.repeat,
+            "filters": own.filters,
+            "deal_name": own.deal_name,
+            "responsible_user_id": own.responsible_user_id,
+            "responsible": own.responsible,
+        }
+        update: dict[str, object] = {name: value for name, value in chosen.items() if value is not None}
+        update["contact"] = _replaced(self.contact, own.contact)
+        update["lead"] = _replaced(self.lead, own.lead)
+        return self.model_copy(update=update)
+
+
+def _replaced(rules: list[FieldRule], own: list[FieldRule]) -> list[FieldRule]:
+    by_datum = {rule.datum: rule for rule in own}
+    known = [by_datum.pop(rule.datum, rule) for rule in rules]
+    return [*known, *by_datum.values()]

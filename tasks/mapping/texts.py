@@ -8,6 +8,7 @@ cannot be stored must not count as a difference.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -15,11 +16,14 @@ import pandas as pd
 
 from tasks.frames import CONTACT_DATA, LEAD_DATA
 from tasks.mapping.catalogue import PRIMARY_LABELS, SEX_LABELS, STATUS_LABELS
+from tasks.mapping.model import DEAL_NAME
 
 __all__ = ["TEXTAREA_LENGTH", "TEXT_LENGTH", "contact_texts", "lead_texts"]
 
 TEXT_LENGTH: Final = 255
 TEXTAREA_LENGTH: Final = 3000
+#: What separates the parts of a deal's name.
+SEPARATOR: Final = " · "
 TEXTAREAS: Final = frozenset({"comment", "services", "cancel_comment"})
 
 
@@ -41,18 +45,19 @@ def contact_texts(patients: pd.DataFrame) -> pd.DataFrame:
     return _frame(columns, CONTACT_DATA, patients["patient_id"])
 
 
-def lead_texts(deals: pd.DataFrame, zone: ZoneInfo) -> pd.DataFrame:
+def lead_texts(deals: pd.DataFrame, zone: ZoneInfo, deal_name: str = DEAL_NAME) -> pd.DataFrame:
     """Render deals.
 
     Args:
         deals: Canonical appointments with ``root_id`` and ``stage_key``, one row per deal.
         zone: The clinic's zone, for the time in a deal's name.
+        deal_name: What a deal is called, made of ``DEAL_NAME_PARTS``.
 
     Returns:
         Columns ``LEAD_DATA`` of dtype ``str``, indexed by ``root_id`` (int64).
     """
     columns = {name: _render(deals[name], name) for name in LEAD_DATA if name in deals}
-    columns["name"] = _names(deals, zone)
+    columns["name"] = _names(deals, zone, deal_name)
     columns["price"] = columns["amount"]
     columns["status"] = deals["status"].map(STATUS_LABELS)
     columns["is_primary"] = deals["is_primary"].map(PRIMARY_LABELS)
@@ -76,13 +81,34 @@ def _render(values: pd.Series, name: str) -> pd.Series:
     return rendered
 
 
-def _names(deals: pd.DataFrame, zone: ZoneInfo) -> pd.Series:
-    """Return «Приём 12.03.2026 10:00 · Петров П. П.»; no patient's name, so that a rename moves no deal."""
-    times = deals["start_at"].dt.tz_convert(zone).dt.strftime("%d.%m.%Y %H:%M")
+def _names(deals: pd.DataFrame, zone: ZoneInfo, deal_name: str) -> pd.Series:
+    """Return «Приём 12.03.2026 10:00 · Петров П. П.»; no patient's name, so that a rename moves no deal.
+
+    A part between separators is left out when everything that it names is empty.
+    """
+    local = deals["start_at"].dt.tz_convert(zone)
     short = {doctor: _short(doctor) for doctor in deals["doctor"].dropna().unique()}
-    doctors = (" · " + deals["doctor"].map(short).astype("str")).fillna("")
-    names: pd.Series = ("Приём " + times + doctors).str.slice(0, TEXT_LENGTH)
-    return names
+    known = {
+        "start": local.dt.strftime("%d.%m.%Y %H:%M"),
+        "date": local.dt.strftime("%d.%m.%Y"),
+        "time": local.dt.strftime("%H:%M"),
+        "doctor": deals["doctor"].map(short),
+        "kind": deals["is_primary"].map(PRIMARY_LABELS),
+    }
+    nothing = pd.Series("", index=deals.index, dtype="str")
+    names = nothing
+    for part in deal_name.split(SEPARATOR):
+        # Text, name, text, name, …, text.
+        literals = re.split(r"\{(\w+)\}", part)
+        text, is_empty = nothing + literals[0], len(literals) > 1
+        for name, literal in zip(literals[1::2], literals[2::2], strict=True):
+            values = known.get(name, deals.get(name, nothing)).astype("str").fillna("")
+            is_empty &= values == ""
+            text = text + values + literal
+        text = text.mask(pd.Series(is_empty, index=deals.index), "")
+        names = names + text.where((names == "") | (text == ""), SEPARATOR + text)
+    shown: pd.Series = names.str.slice(0, TEXT_LENGTH)
+    return shown
 
 
 def _short(full_name: str) -> str:

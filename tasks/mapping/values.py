@@ -12,9 +12,10 @@ from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from tasks.mapping.catalogue import LIST_DATA, LIST_SEPARATOR
 from tasks.mapping.model import FieldRule
 
-__all__ = ["MONEY", "digits", "from_amo", "local_time", "price", "to_amo"]
+__all__ = ["MONEY", "digits", "from_amo", "local_time", "parts", "price", "to_amo"]
 
 Values = list[dict[str, Any]]
 
@@ -31,7 +32,9 @@ def to_amo(rule: FieldRule, text: str | None, timezone: str) -> Values | None:  
         case "checkbox":
             return [{"value": text == "1"}]
         case "select" | "radiobutton":
-            return [{"enum_id": rule.enums[text]}]
+            return [_option(rule, text)]
+        case "multiselect":
+            return [_option(rule, part) for part in parts(rule, text)]
         case "date_time":
             return [{"value": int(_instant(text).timestamp())}]
         case "date":
@@ -50,13 +53,16 @@ def from_amo(rule: FieldRule, values: Iterable[Mapping[str, Any]], timezone: str
     A value that a person typed in a shape of their own is returned as it is: it differs from ours, which is
     all that matters.
     """
-    first = next(iter(values), None)
-    if first is None:
+    items = list(values)
+    if not items:
         return None
+    first = items[0]
     raw = first.get("value")
     if rule.field_type in {"select", "radiobutton"}:
-        named = {enum_id: label for label, enum_id in rule.enums.items()}
-        return named.get(first.get("enum_id", 0)) or (None if raw is None else str(raw))
+        return _label(rule, first)
+    if rule.field_type == "multiselect":
+        labels = [label for item in items if (label := _label(rule, item))]
+        return LIST_SEPARATOR.join(sorted(labels)) or None
     if raw is None or raw == "":
         return None
     match rule.field_type:
@@ -70,6 +76,23 @@ def from_amo(rule: FieldRule, values: Iterable[Mapping[str, Any]], timezone: str
             return _moment(raw).astimezone(ZoneInfo(timezone)).strftime("%Y-%m-%d")
         case _:
             return str(raw).strip()
+
+
+def parts(rule: FieldRule, text: str) -> list[str]:
+    """Return the options that a text stands for in a list field."""
+    listed = rule.field_type == "multiselect" and rule.datum in LIST_DATA
+    return sorted(part for part in text.split(LIST_SEPARATOR) if part) if listed else [text]
+
+
+def _option(rule: FieldRule, label: str) -> dict[str, Any]:
+    # An option that is not known yet is named; whoever sends adds it first.
+    return {"enum_id": rule.enums[label]} if label in rule.enums else {"value": label}
+
+
+def _label(rule: FieldRule, item: Mapping[str, Any]) -> str | None:
+    named = {enum_id: label for label, enum_id in rule.enums.items()}
+    raw = item.get("value")
+    return named.get(item.get("enum_id", 0)) or (None if raw is None else str(raw))
 
 
 def number(text: str, *, money: bool) -> str:

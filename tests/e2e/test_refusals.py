@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import socket
 import sqlite3
 import threading
@@ -291,11 +292,6 @@ def _stage_deleted(crm: StandIn) -> Iterator[None]:
     [
         (_token_expired, "authentication", ("expired or was revoked", "connect-amocrm")),
         (_unpaid, "payment_required", ("not paid", "Pay for the amoCRM account")),
-        (
-            _stage_deleted,
-            "mapping_drift",
-            ("no longer fits", STAGE_NAMES["arrived"], "ident-amocrm autoconfigure --yes"),
-        ),
     ],
 )
 def test_a_sync_stops_before_it_sends(
@@ -310,6 +306,20 @@ def test_a_sync_stops_before_it_sends(
         after = _standing(journey)
     judge(done, code, *words)
     assert after == before
+
+
+@of_the_last_journey
+def test_a_deleted_stage_is_named_and_the_rest_goes_on(journey: Journey) -> None:
+    with _stage_deleted(journey.crm):
+        done = journey.installation.run("sync", CLINIC, "--output", "json")
+        refused = journey.installation.run("mapping", "check")
+    report = json.loads(done.stdout)
+    assert done.returncode in {0, 2}, done.stderr
+    [warning] = [text for text in report["warnings"] if "этап" in text.casefold()]
+    assert STAGE_NAMES["arrived"] in warning
+    assert "autoconfigure" in warning
+    assert refused.returncode == 1
+    assert "Error (mapping_drift): " in refused.stderr
 
 
 @of_the_last_journey

@@ -374,6 +374,13 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         "next_window",
         2,
     ),
+    "kept out by a filter": (
+        replace(VISIT, source=visit(passes_filters=False)),
+        Verdict.FILTERED,
+        "widen_filter",
+        "never",
+        2,
+    ),
     "outside the window, older copy": (
         replace(VISIT, source=visit(inside_window=False, differs=("debt",)), **HERE),
         Verdict.OUTSIDE_WINDOW,

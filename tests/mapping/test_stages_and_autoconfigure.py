@@ -77,6 +77,14 @@ class Crm:
         self.created += len(made)
         return made
 
+    def add_options(self, entity: str, field_id: int, labels: Sequence[str]) -> CustomField:
+        (known,) = [one for one in self.fields[entity] if one.id == field_id]
+        more = tuple(FieldEnum(self._id(), label) for label in labels)
+        changed = replace(known, enums=(*known.enums, *more))
+        self.fields[entity] = [changed if one.id == field_id else one for one in self.fields[entity]]
+        self.created += len(labels)
+        return changed
+
 
 def configured(crm: Crm) -> CardMapping:
     proposal = propose(ACCOUNT, crm.pipelines, crm.fields["contacts"], crm.fields["leads"])
