@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import SecretStr
 
-from tasks import backup, blocks, configure, connections, transfer
+from tasks import backfill, backup, blocks, configure, connections, subscribe, transfer
 from tasks.ledger.store import Ledger
 from tasks.records import MAYBE_REMOVED, Kind
 from tasks.settings import load_settings
@@ -28,14 +28,18 @@ def set_up(job: Job, told: Told) -> None:
 
 
 def operate(job: Job, told: Told) -> None:
-    """What an operator does meanwhile: release rejects, stop and start, forget the clinic and connect it."""
-    ledger = connections.open_ledger()
+    """What an operator does meanwhile: pay, release rejects, stop and start, send a field again, reconnect."""
+    ledger, settings = connections.open_ledger(), load_settings()
+    invoice = subscribe.request_invoice(ledger, settings, request_id="faults", months=6, accepted=True)
+    subscribe.mark_paid(ledger, settings, invoice.number)
     record = next(iter(ledger.connections()), None)
     if record is not None:
         for entity in ("patient", "appointment"):
             ledger.release(record.clinic_uid, entity, None)
         transfer.stop_transfer(ledger, record, by="faults")
         transfer.start_transfer(ledger, record, datetime.now(tz=UTC).date(), history_days=None, by="faults")
+        account_id = int(str(connections.amocrm_account(ledger)["account_id"]))
+        backfill.mark_rows(ledger, settings, account_id, {"contact": frozenset({"city"})}, by="faults")
         first = next(iter(_known(ledger, record.clinic_uid)))
         ledger.forget(record.clinic_uid, Kind.CONTACT, [first])
         ledger.forget_sent(record.clinic_uid, Kind.CONTACT, [first])

@@ -89,7 +89,9 @@ def test_a_fresh_installation_is_in_trial_from_its_first_connection(
     found = standing(clinic.ledger, clinic.settings)
     assert found.state is State.TRIAL
     assert found.ends_at is not None
-    assert abs(found.ends_at - TODAY - timedelta(days=14)) < timedelta(minutes=10)
+    (trial,) = clinic.ledger.periods()
+    assert trial.ends_at - trial.starts_at == timedelta(days=14).total_seconds()
+    assert found.ends_at.timestamp() == trial.ends_at
     clinic.connect()
     assert len(clinic.ledger.periods()) == 1
     enter(clinic)
