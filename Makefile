@@ -48,8 +48,8 @@ odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 postgresql:  ## Install a PostgreSQL server, where we may; the tests start one of their own
 	$(call system,command -v initdb || ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
 
-chromium:  ## Install Debian's chromium, where we may; the test of the forms drives it
-	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,form)
+chromium:  ## Install Debian's chromium, where we may; the tests of the UI drive it
+	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,browser)
 
 test: $(STAMP) odbc chromium  ## Install and run the tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

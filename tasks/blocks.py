@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 ACCOUNT_NAME = "amocrm"
+#: Prefect's UI draws every text, secret or not, as a text area (prefect-ui-library, pull request 2695).
+SEEN = "Пока вводите — видно на экране; сохранённое скрыто."
 
 
 class IdentDatabase(Block):
@@ -48,7 +50,9 @@ class IdentDatabase(Block):
     )
     database: str = Field(default="PZ", title="Имя базы")
     user: str = Field(default="readonly_user", title="Пользователь")
-    password: SecretStr = Field(default=SecretStr(""), title="Пароль", description="Выдаёт поддержка IDENT.")
+    password: SecretStr = Field(
+        default=SecretStr(""), title="Пароль", description=f"Выдаёт поддержка IDENT. {SEEN}"
+    )
     driver: str = Field(default="auto", title="Драйвер ODBC", description="auto: найти самому.")
     encryption: Literal["auto", "mandatory", "optional", "off"] = Field(default="auto", title="Шифрование")
     trust_certificate: bool = Field(default=True, title="Доверять сертификату сервера")
@@ -64,10 +68,10 @@ class AmoCrmAccount(Block):
 
     base_url: str = Field(title="Адрес аккаунта", description="https://ИМЯ.amocrm.ru")
     token: SecretStr = Field(
-        default=SecretStr(""), title="Долгосрочный токен", description="Пусто, если доступ по OAuth."
+        default=SecretStr(""), title="Долгосрочный токен", description=f"Пусто, если доступ по OAuth. {SEEN}"
     )
     client_id: str = Field(default="", title="OAuth: ID интеграции")
-    client_secret: SecretStr = Field(default=SecretStr(""), title="OAuth: секретный ключ")
+    client_secret: SecretStr = Field(default=SecretStr(""), title="OAuth: секретный ключ", description=SEEN)
     redirect_uri: str = Field(
         default="", title="OAuth: Redirect URI", description="Точно как в настройках интеграции."
     )

@@ -1,0 +1,271 @@
+"""An operator at the Prefect UI, in headless Chromium, with a real Prefect server and worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from deployments.sandbox.amocrm.server import StandIn
+from tests.e2e.conftest import environment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import FloatRect, Locator, Page, ViewportSize
+
+__all__ = ["BROWSED", "TOKEN", "Operator", "eventually", "operating", "prefect_up"]
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))),
+    None,
+)
+#: Marks of a test that drives the browser.
+BROWSED = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.platform != "linux", reason="drives Debian's chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: make chromium"),
+]
+TOKEN = "stand-in-token"
+UP = "import sys; from deployments.up import run_up; from tasks.settings import load_settings; sys.exit(run_up(load_settings(), port={port}))"
+#: A machine that runs other tests beside takes its time.
+PATIENCE = 240
+#: Where pictures for the documentation go, when somebody wants new ones.
+PICTURES = os.environ.get("IDENT_AMOCRM_PICTURES")
+VIEWPORT: ViewportSize = {"width": 1200, "height": 1000}
+
+
+def eventually(found: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (value := found()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.3)
+    return value
+
+
+@dataclass
+class Operator:
+    """Somebody at the Prefect UI, with an amoCRM account."""
+
+    home: Path
+    crm: StandIn
+    api: str
+    page: Page
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        for _ in range(20):
+            answer = (
+                self.session.get(f"{self.api}/{path}", timeout=30)
+                if body is None
+                else self.session.post(f"{self.api}/{path}", json=body, timeout=30)
+            )
+            if answer.status_code != 503:  # SQLite is locked for a moment
+                break
+            time.sleep(0.5)
+        answer.raise_for_status()
+        return answer.json()
+
+    def command(self, *arguments: str) -> None:
+        """Run a command of the same installation."""
+        subprocess.run(
+            [sys.executable, "-m", "deployments.cli.main", *arguments],
+            env=environment(self.home) | {"PREFECT_API_URL": self.api},
+            check=True,
+            capture_output=True,
+        )
+
+    # ---- flows and their runs ------------------------------------------------------------------------
+
+    def deployment(self, name: str, flow: str = "") -> str:
+        """Wait for a deployment, and return its id; a clinic's has its flow's name beside."""
+
+        def deployed() -> Any:
+            rows = self.ask("deployments/filter", {})
+            fitting = (row for row in rows if row["entrypoint"].endswith(f":{flow}" if flow else ""))
+            return next((row["id"] for row in fitting if row["name"] == name), None)
+
+        return str(eventually(deployed, f"{name} is not deployed"))
+
+    def start(self, name: str, parameters: dict[str, Any]) -> str:
+        path = f"deployments/{self.deployment(name)}/create_flow_run"
+        return str(self.ask(path, {"parameters": parameters})["id"])
+
+    def state(self, run: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.ask(f"flow_runs/{run}")["state"]
+        return state
+
+    def logs(self, run: str) -> str:
+        rows = self.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+        return "\n".join(row["message"] for row in rows)
+
+    def ends(self, run: str) -> dict[str, Any]:
+        ended = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+        eventually(lambda: self.state(run)["type"] in ended, "the run does not end")
+        return self.state(run)
+
+    # ---- pages ---------------------------------------------------------------------------------------
+
+    def goes_to(self, path: str) -> Page:
+        self.page.goto(f"{self.api.removesuffix('/api')}/{path}")
+        return self.page
+
+    def shown(self, path: str, part: str, text: str | re.Pattern[str] = "") -> Locator:
+        """Open a page, and again while the part is missing: the UI does not ask a busy server twice."""
+        from playwright.sync_api import TimeoutError as TooLateError
+
+        def found() -> Locator | None:
+            located = self.goes_to(path).locator(part).filter(has_text=text).last
+            try:
+                located.wait_for(timeout=15_000)
+            except TooLateError:
+                return None
+            return located
+
+        found_at_last: Locator = eventually(found, f"{path} does not show {text or part}")
+        return found_at_last
+
+    def opened(self, run: str, key: str) -> Locator:
+        """Wait for a form of a run and open it."""
+
+        def waits() -> bool:
+            state = self.state(run)
+            assert state["type"] not in {"FAILED", "CRASHED"}, self.logs(run)
+            return (state["name"], state["state_details"]["pause_key"]) == ("Suspended", key)
+
+        eventually(waits, f"the form {key} does not come")
+        page = self.goes_to(f"runs/flow-run/{run}")
+        page.get_by_role("button", name="Resume").first.click(timeout=60_000)
+        form = page.locator(".p-modal").filter(has_text="Resume Flow Run").last
+        form.locator(".schema-form-property__label").first.wait_for(timeout=60_000)
+        return form
+
+    def start_form(self, name: str) -> Locator:
+        """Open the form that starts a flow."""
+        path = f"deployments/deployment/{self.deployment(name)}/run"
+        self.shown(path, ".schema-form-property__label")
+        return self.page.locator("form.flow-run-create-form-v2")
+
+    def block_form(self, kind: str, name: str) -> Locator:
+        """Open the form of a new block, and name the block."""
+        self.shown(f"blocks/catalog/{kind}/create", ".schema-form-property")
+        form = self.page.locator("form.block-schema-create-form")
+        form.locator(".p-label", has_text="Block Name").locator("input").first.fill(name)
+        return form
+
+    @staticmethod
+    def question(form: Locator, title: str) -> Locator:
+        label = form.page.locator(
+            ".schema-form-property__label, .p-label__label",
+            has_text=re.compile(f"^{re.escape(title)}( \\(Optional\\))?$"),
+        )
+        found = form.locator(".schema-form-property").filter(has=label).last
+        found.scroll_into_view_if_needed()
+        return found
+
+    def choose(self, form: Locator, title: str, label: str) -> None:
+        found = self.question(form, title)
+
+        def chosen() -> bool:
+            # With the keyboard: a synthetic click opens the list and closes it again.
+            found.locator(".p-select-button__control").focus()
+            form.page.keyboard.press("ArrowDown")
+            form.page.locator(".p-select-option", has_text=label).last.click()
+            form.page.wait_for_timeout(200)  # a form that has just come may put its default back
+            return label in found.inner_text()
+
+        eventually(chosen, f"{label} cannot be chosen")
+
+    def offered(self, form: Locator, title: str) -> str:
+        return self.question(form, title).locator(".p-select-button__value").inner_text()
+
+    def write(self, form: Locator, title: str, text: str) -> None:
+        self.question(form, title).locator("textarea").fill(text)
+
+    def approve(self, form: Locator) -> None:
+        self.question(form, "Подтверждаю этот блок").locator(".p-toggle__control").click()
+
+    def submit(self, form: Locator) -> None:
+        form.get_by_role("button", name="Submit").click()
+        form.wait_for(state="hidden", timeout=60_000)
+
+    def saves(self, form: Locator) -> None:
+        """Save a block's form."""
+        form.get_by_role("button", name="Create").click()
+        form.wait_for(state="hidden", timeout=60_000)
+
+    def starts(self, form: Locator) -> str:
+        """Submit the form that starts a flow, and return the run."""
+        with form.page.expect_response(re.compile("/create_flow_run$")) as answer:
+            self.submit(form)
+        return str(answer.value.json()["id"])
+
+    def picture(self, form: Locator, name: str, *, top: bool = False) -> None:
+        """Keep the page for the documentation."""
+        if PICTURES:
+            if top:
+                form.locator(".markdown-renderer").first.scroll_into_view_if_needed()
+            form.page.wait_for_timeout(500)
+            form.page.screenshot(path=str(Path(PICTURES) / name))
+
+    def picture_of(self, part: Locator, name: str) -> None:
+        """Keep a part of the page for the documentation, with a little of what is around it."""
+        if PICTURES:
+            part.page.set_viewport_size({"width": 1000, "height": 1500})
+            part.page.wait_for_timeout(500)
+            box = part.bounding_box()
+            assert box is not None
+            clip: FloatRect = {
+                "x": box["x"] - 16,
+                "y": box["y"] - 16,
+                "width": box["width"] + 32,
+                "height": box["height"] + 32,
+            }
+            part.page.screenshot(path=str(Path(PICTURES) / name), clip=clip)
+            part.page.set_viewport_size(VIEWPORT)
+
+
+@contextmanager
+def prefect_up(home: Path, around: dict[str, str]) -> Iterator[str]:
+    """Run ``up``, and yield the address of its API."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (home / "up.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", UP.format(port=port)], env=around, stdout=output, stderr=output
+        )
+        try:
+            eventually((home / "up.json").exists, "Prefect does not start")
+            yield str(json.loads((home / "up.json").read_text(encoding="utf-8"))["api"])
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def operating(home: Path, crm: StandIn) -> Iterator[Operator]:
+    """An installation that runs, and a browser that shows its UI."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here: make venv")
+    with prefect_up(home, environment(home)) as api, sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport=VIEWPORT, locale="ru-RU")
+        found = Operator(home, crm, api, page)
+        found.session.trust_env = False
+        yield found
+        browser.close()
