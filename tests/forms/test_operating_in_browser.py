@@ -24,7 +24,7 @@ from tasks.lights import DATABASE, DONE, FAILED
 from tests.support.clinic_database import TIMEZONE, clinic_now
 from tests.support.in_browser import BROWSED, TOKEN, Operator, eventually, operating
 
-pytestmark = [*BROWSED, pytest.mark.timeout(900)]
+pytestmark = [*BROWSED, pytest.mark.soak, pytest.mark.timeout(900)]
 
 CLINIC, BLOCK, PASSWORD = "Улыбка", "ulybka", "password-of-the-clinic"
 PATIENTS, APPOINTMENTS = 12, 36
