@@ -52,7 +52,7 @@ chromium:  ## Install Debian's chromium, where we may; the tests of the UI drive
 	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,browser)
 
 test: $(STAMP) odbc chromium  ## Install and run the tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
