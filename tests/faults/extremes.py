@@ -30,9 +30,15 @@ def two_writers(world: World) -> Verdict:
 
 
 def sleeper(point: Point) -> Callable[[World], Verdict]:
-    """A run falls asleep, another one takes over, the first wakes up."""
+    """A run falls asleep, another one takes over, the first wakes up.
+
+    Not in a first load: there the steps and the sending are two threads, and a process that is stopped while the
+    other one holds SQLite's write lock keeps everybody out until it wakes up.
+    """
 
     def play(world: World) -> Verdict:
+        world.run()
+        world.edit("new_patient")
         first = Running(world.job(crash=Crash(point, signal.SIGSTOP, ASLEEP)))
         _wait_until_stopped(first.pid)
         world.clock.sleep(ASLEEP)
