@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, Field
 
+from tasks.launch import Window
 from tasks.starting import begin, consider, halt
 
 __all__ = ["Confirmation", "LaunchForm", "StopForm", "start_transfer", "stop_transfer"]
@@ -26,6 +27,7 @@ PAST = {
     "за год": 365,
     "вся история": None,
 }
+WHAT = {"пациенты и приёмы": True, "только пациенты": False}
 AHEAD = {"все будущие": None, "на 30 дней": 30, "на 90 дней": 90, "на 180 дней": 180}
 
 
@@ -33,6 +35,11 @@ class LaunchForm(BaseModel):
     """Что передавать и кого известить."""
 
     clinic: str = Field(default="", title="Клиника", description="Пусто, если подключена одна.")
+    what: Literal["пациенты и приёмы", "только пациенты"] = Field(
+        default="пациенты и приёмы",
+        title="Что передавать",
+        description="Пациенты становятся контактами, приёмы — сделками. Имеющиеся сделки обновляются всегда.",
+    )
     past: Literal[
         "только с сегодняшнего дня", "за 7 дней", "за 30 дней", "за 90 дней", "за год", "вся история"
     ] = Field(
@@ -79,7 +86,11 @@ def start_transfer(launch: LaunchForm) -> State[None]:
     Args:
         launch: Конфигурация запуска.
     """
-    window = {"history_days": PAST[launch.past], "ahead_days": AHEAD[launch.ahead]}
+    window: Window = {
+        "history_days": PAST[launch.past],
+        "ahead_days": AHEAD[launch.ahead],
+        "deals": WHAT[launch.what],
+    }
     found = consider(str(flow_run.id), launch.clinic, window, rehearse=launch.rehearse)
     if found["refused"]:
         return Failed(message=f"Запуск отклонён. {found['refused']}")

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal, cast
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.ident.connection import IdentConnection
@@ -42,11 +42,14 @@ class IdentDatabase(Block):
     _description = "База IDENT клиники: сервер, порт или экземпляр, база PZ, пользователь только для чтения."
 
     host: str = Field(default="127.0.0.1", title="Сервер")
-    port: int | None = Field(
-        default=15000, ge=1, le=65535, title="Порт", description="Пусто, если указан экземпляр."
+    # Neither may be null: Prefect's form draws a choice of «integer» and «null» for that.
+    port: int = Field(
+        default=15000, ge=1, le=65535, title="Порт", description="Не важен, если указан экземпляр."
     )
-    instance: str | None = Field(
-        default=None, title="Экземпляр", description="Именованный экземпляр, например PZSQLSERVER."
+    instance: str = Field(
+        default="",
+        title="Экземпляр",
+        description="Именованный экземпляр, например PZSQLSERVER. Пусто, если соединение по порту.",
     )
     database: str = Field(default="PZ", title="Имя базы")
     user: str = Field(default="readonly_user", title="Пользователь")
@@ -57,6 +60,26 @@ class IdentDatabase(Block):
     encryption: Literal["auto", "mandatory", "optional", "off"] = Field(default="auto", title="Шифрование")
     trust_certificate: bool = Field(default=True, title="Доверять сертификату сервера")
     timezone: str = Field(default="Europe/Moscow", title="Часовой пояс клиники")
+    branches: str = Field(
+        default="",
+        title="Филиалы",
+        description=(
+            "Передавать приёмы только этих филиалов: названия из IDENT через запятую. Пусто — всех. "
+            "После изменения запустите connect-database ещё раз."
+        ),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: object) -> object:
+        """Read blocks of former versions, which had nulls."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None or name not in {"port", "instance"}
+        }
 
 
 class AmoCrmAccount(Block):

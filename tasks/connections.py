@@ -30,6 +30,7 @@ from tasks.ident.fingerprint import Fingerprint, may_write, read_fingerprint
 from tasks.ident.introspect import introspect, missing_required
 from tasks.ident.reader import IdentReader
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.mappings import read_everything
 from tasks.rebaseline import demand_rebaseline
 from tasks.records import Account, Kind
 from tasks.settings import Settings, load_settings
@@ -132,6 +133,8 @@ def connect_database(
         record = replace(record, clinic_uid=clinic_uid)
     blocks.save_database(record.block_name, connection)
     ledger.save_connection(record)
+    # Its branches may be others now, and no increment would ever name the appointments they let through.
+    read_everything(ledger, record.clinic_uid)
     if same_clinic:
         demand_rebaseline(ledger, record.clinic_uid, "database_changed", by="connect-database")
     begin_trial(ledger, load_settings())

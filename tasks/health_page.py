@@ -22,6 +22,7 @@ WORDS: Final = {
     CheckState.FAILED: "🔴 Не выполнено",
 }
 OWN: Final = {("Передача", CheckState.OK): "✅ Работает", ("Настройка", CheckState.OK): "✅ Связка настроена"}
+MARKS: Final = {CheckState.OK: "✅", CheckState.WARNING: "⚠️", CheckState.FAILED: "🔴"}
 TITLES: Final = {
     CheckState.OK: "✅ Всё работает",
     CheckState.WARNING: "⚠️ Требует внимания",
@@ -51,16 +52,17 @@ def health_markdown(
     lines = [
         f"## Состояние «{clinic}»: {TITLES[worst(list(checks))]}",
         "",
-        "| Проверка | Состояние | С какого времени (UTC) | Что делать |",
-        "|---|---|---|---|",
+        "| Проверка | Состояние | С какого времени (UTC) |",
+        "|---|---|---|",
+        *(f"| {item.name} | {_label(item)} | {_moment(since.get(item.name))} |" for item in checks),
     ]
-    for item in checks:
-        advice = item.detail or (hint(item.code) if item.code else "")
-        if item.code and item.code != "server_first":
-            link = instruction(item.code, settings)
-            advice += f" [Инструкция]({link})" if "://" in link else f" Инструкция: `{link}`"
-        shown = advice.replace("|", "/").replace("\n", " ")
-        lines.append(f"| {item.name} | {_label(item)} | {_moment(since.get(item.name))} | {shown} |")
+    # Under the table, not in it: the UI does not break the lines of a table, and a remedy is a sentence.
+    told = [(item, text) for item in checks if (text := _advice(item, settings))]
+    for title, wrong in (("Что делать", True), ("Подробности", False)):
+        shown = [(item, text) for item, text in told if (item.state is not CheckState.OK) is wrong]
+        if shown:
+            lines += ["", f"### {title}", ""]
+            lines += [f"- {MARKS[item.state]} **{item.name}.** {text}" for item, text in shown]
     return "\n".join(
         [
             *lines,
@@ -70,6 +72,15 @@ def health_markdown(
             f"Поддержка: {settings.support_contact}. Отдел продаж: {settings.sales_contact}.",
         ]
     )
+
+
+def _advice(item: Check, settings: Settings) -> str:
+    """Return what to do and where that is explained, in one line."""
+    advice = item.detail or (hint(item.code) if item.code else "")
+    if item.code and item.code != "server_first":
+        link = instruction(item.code, settings)
+        advice += f" [Инструкция]({link})" if "://" in link else f" Инструкция: `{link}`"
+    return advice.replace("\n", " ").strip()
 
 
 def _label(item: Check) -> str:

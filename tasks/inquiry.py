@@ -22,8 +22,8 @@ from tasks.ident.connection import database_errors
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.mapping.filters import passes
-from tasks.mapping.model import DEAL_NAME, Policy
+from tasks.mapping.filters import narrowed, passes
+from tasks.mapping.model import DEAL_NAME, Filters, Policy
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse, held_back
@@ -87,6 +87,7 @@ class Reading:
 
     frame: pd.DataFrame = field(repr=False)
     patients: frozenset[int] = frozenset()
+    branches: tuple[str, ...] = ()
     error: str = ""
 
     def root_of(self, source_id: int) -> int:
@@ -112,7 +113,7 @@ def read(inquiry: Inquiry) -> Reading:
                     return Reading(_joined(entity, reader.patients([key])))
                 frame = _joined(entity, reader.appointments(reader.chain([key])))
                 owners = {int(owner) for owner in frame["patient_id"].dropna()}
-                return Reading(frame, reader.existing(Entity.PATIENT, owners))
+                return Reading(frame, reader.existing(Entity.PATIENT, owners), connection.branch_names)
         finally:
             reader.close()
     except IdentAmocrmError as error:
@@ -174,7 +175,8 @@ def look(
         chain=tuple(reading.ids),
         current_id=int(deal["appointment_id"].iloc[0]),
         inside_window=_inside(inquiry, frame),
-        passes_filters=mapping is None or bool(passes(mapping.filters, deal, _now()).iloc[0]),
+        passes_filters=_passes(mapping, reading.branches, deal),
+        wants_deals=Launch.model_validate(inquiry.setting(LAUNCH) or {}).deals,
         holders=holders,
     )
     return source, row_hash
@@ -215,8 +217,9 @@ def _difference(
     ), row_hash
 
 
-def _now() -> pd.Timestamp:
-    return pd.Timestamp.now(tz=UTC)
+def _passes(mapping: CardMapping | None, branches: Collection[str], deal: pd.DataFrame) -> bool:
+    filters = narrowed(mapping.filters if mapping else Filters(), branches)
+    return bool(passes(filters, deal, pd.Timestamp.now(tz=UTC)).iloc[0])
 
 
 def _inside(inquiry: Inquiry, frame: pd.DataFrame) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from tasks.connections import open_ledger
 from tasks.errors import IdentAmocrmError
 from tasks.events import emit
 from tasks.gate import open_sides
-from tasks.launch import NOTIFY
+from tasks.launch import NOTIFY, Window
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.preview import preview, preview_markdown
 from tasks.records import Kind
@@ -28,7 +28,6 @@ __all__ = ["begin", "consider", "database_day", "halt"]
 
 #: Name of the setting, in the scope of a flow run, by which a resumed run knows that it asked already.
 ASKED: Final = "asked"
-Window = Mapping[str, int | None]
 
 
 def database_day(ledger: Ledger, record: ConnectionRecord) -> date:
@@ -52,7 +51,7 @@ def consider(run_id: str, clinic: str, window: Window, *, rehearse: bool) -> dic
     Args:
         run_id: The flow run.
         clinic: The clinic; may be empty where there is only one.
-        window: ``history_days`` and ``ahead_days``.
+        window: ``history_days``, ``ahead_days`` and ``deals``.
         rehearse: Whether the operator wants to see the count in any case.
 
     Returns:
@@ -96,7 +95,7 @@ def begin(clinic: str, window: Window, *, by: str, notify: str) -> tuple[bool, s
 
     Args:
         clinic: The clinic; may be empty where there is only one.
-        window: ``history_days`` and ``ahead_days``.
+        window: ``history_days``, ``ahead_days`` and ``deals``.
         by: Who starts it.
         notify: A notification block of Prefect, ``type/name``; empty for none.
     """
@@ -112,7 +111,8 @@ def begin(clinic: str, window: Window, *, by: str, notify: str) -> tuple[bool, s
     if (ledger.setting(scope, NOTIFY) or {}).get("block", "") != notify:
         ledger.put_setting(scope, NOTIFY, {"block": notify}, by=by)
     since = f"{launch.from_day:%d.%m.%Y}" if launch.from_day else "начала"
-    return True, f"Передача «{record.name}» запущена: приёмы с {since}, каждые 30 секунд"
+    what = f"приёмы с {since}" if launch.deals else "только пациенты"
+    return True, f"Передача «{record.name}» запущена: {what}, каждые 30 секунд"
 
 
 @task(name="halt", cache_policy=NO_CACHE, persist_result=False)

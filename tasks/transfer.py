@@ -38,10 +38,12 @@ def wanted_launch(
     *,
     history_days: int | None,
     ahead_days: int | None = None,
+    deals: bool = True,
 ) -> tuple[Launch, bool]:
     """Return the launch configuration that a start would bring into force, and whether it reads more.
 
     Starting again never narrows the window by itself: appointments already transferred stay inside it.
+    Whether there are deals is what the operator says now.
 
     Args:
         ledger: The installation's ledger.
@@ -49,8 +51,9 @@ def wanted_launch(
         today: The database server's day.
         history_days: How many days before today to begin; ``None`` is all history.
         ahead_days: How many days after today to end; ``None`` is as far ahead as anybody booked.
+        deals: Whether appointments become deals.
     """
-    wanted = Launch.starting(today, history_days=history_days, ahead_days=ahead_days)
+    wanted = Launch.starting(today, history_days=history_days, ahead_days=ahead_days, deals=deals)
     stored = ledger.setting(_scope(record), LAUNCH)
     if stored is None:
         return wanted, True
@@ -58,7 +61,9 @@ def wanted_launch(
     begins = [day for day in (before.from_day, wanted.from_day) if day is not None]
     ends = [day for day in (before.to_day, wanted.to_day) if day is not None]
     launch = Launch(
-        from_day=min(begins) if len(begins) == 2 else None, to_day=max(ends) if len(ends) == 2 else None
+        from_day=min(begins) if len(begins) == 2 else None,
+        to_day=max(ends) if len(ends) == 2 else None,
+        deals=wanted.deals,
     )
     return launch, launch != before
 
@@ -70,6 +75,7 @@ def start_transfer(
     *,
     history_days: int | None,
     ahead_days: int | None = None,
+    deals: bool = True,
     by: str,
 ) -> Launch:
     """Record that the transfer runs, with its launch configuration.
@@ -80,12 +86,15 @@ def start_transfer(
         today: The database server's day.
         history_days: How many days before today to begin; ``None`` is all history.
         ahead_days: How many days after today to end; ``None`` is as far ahead as anybody booked.
+        deals: Whether appointments become deals.
         by: Who started it.
 
     Returns:
         The launch configuration in force.
     """
-    launch, wider = wanted_launch(ledger, record, today, history_days=history_days, ahead_days=ahead_days)
+    launch, wider = wanted_launch(
+        ledger, record, today, history_days=history_days, ahead_days=ahead_days, deals=deals
+    )
     if wider:
         ledger.put_setting(_scope(record), LAUNCH, launch.model_dump(mode="json"), by=by)
         # A wider window holds rows that no increment would ever name: read everything once.

@@ -30,6 +30,9 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
     driver: Annotated[str, typer.Option(help="ODBC driver, auto, or sqlite.")] = "auto",
     encryption: Annotated[str, typer.Option(help="auto, mandatory, optional or off.")] = "auto",
     trust_certificate: Annotated[bool, typer.Option(help="Accept the server's own certificate.")] = True,
+    branches: Annotated[
+        str, typer.Option(help="Only appointments of these branches: names in IDENT, joined by commas.")
+    ] = "",
     same_clinic: Annotated[
         bool, typer.Option("--same-clinic", help="This clinic's database was moved or restored.")
     ] = False,
@@ -56,6 +59,7 @@ def connect_database(  # noqa: PLR0913, PLR0917 - one option per part of a conne
         encryption=encryption,
         trust_certificate=trust_certificate,
         timezone=timezone,
+        branches=branches,
     )
     found = connections.connect_database(
         name, connection, ledger, same_clinic=same_clinic, clinic_uid=clinic_uid

@@ -13,6 +13,7 @@ from deployments.cli.session import open_session
 if TYPE_CHECKING:
     from datetime import date
 
+    from tasks.launch import Window
     from tasks.ledger.store import ConnectionRecord, Ledger
 
 __all__ = ["start", "status", "stop"]
@@ -31,6 +32,9 @@ def start(
     ahead_days: Annotated[
         int | None, typer.Option(min=1, help="Days after today until which; all that are booked otherwise.")
     ] = None,
+    deals: Annotated[
+        bool, typer.Option("--deals/--no-deals", help="Transfer appointments as deals, not only patients.")
+    ] = True,
     preview: Annotated[
         bool, typer.Option("--preview", help="Only count the deals that would enter each stage.")
     ] = False,
@@ -44,23 +48,28 @@ def start(
 
     record = ledger.connection(name)
     today = database_day(ledger, record)
-    window = {"history_days": None if all_history else history_days, "ahead_days": ahead_days}
+    window: Window = {
+        "history_days": None if all_history else history_days,
+        "ahead_days": ahead_days,
+        "deals": deals,
+    }
     if preview:
         _show_preview(ledger, record, today, window, output)
         return
     launch = start_transfer(ledger, record, today, by="command line", **window)
     scheduled = apply_started(ledger, name)
     since = launch.from_day.isoformat() if launch.from_day else "the beginning"
+    what = f"appointments from {since}" if launch.deals else "patients only"
     note = "" if scheduled else " The schedule runs once ident-amocrm up is started."
     show(
         {"clinic": name, "started": True, "from_day": launch.from_day, "scheduled": scheduled},
         output,
-        f"Started {name}: appointments from {since}.{note} Next: ident-amocrm sync {name}",
+        f"Started {name}: {what}.{note} Next: ident-amocrm sync {name}",
     )
 
 
 def _show_preview(
-    ledger: Ledger, record: ConnectionRecord, today: date, window: dict[str, int | None], output: Output
+    ledger: Ledger, record: ConnectionRecord, today: date, window: Window, output: Output
 ) -> None:
     """Count what a start would write, without starting."""
     from tasks.preview import preview

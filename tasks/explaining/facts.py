@@ -49,7 +49,8 @@ class SourceFacts:
         chain: Ids of its reschedule chain, itself included.
         current_id: The row of the chain that the deal shows.
         inside_window: Whether the chain has a row inside the launch window.
-        passes_filters: Whether the filters of the mapping let it get a deal.
+        passes_filters: Whether the filters of the mapping and the connection let it get a deal.
+        wants_deals: Whether the launch configuration has deals at all.
         holders: Rows of the chain that failed validation and hold this one back, itself included.
     """
 
@@ -63,6 +64,7 @@ class SourceFacts:
     current_id: int | None = None
     inside_window: bool = True
     passes_filters: bool = True
+    wants_deals: bool = True
     holders: tuple[int, ...] = ()
 
 

@@ -9,8 +9,9 @@ from enum import IntEnum
 from typing import Any
 
 from tasks.explaining.facts import Facts, HeldFacts
-from tasks.explaining.phrases import NEXT, REMEDIES, SECTIONS, SENTENCES, VERDICTS
+from tasks.explaining.phrases import SECTIONS, SENTENCES, VERDICTS
 from tasks.explaining.reasons import WORDS, reason_text
+from tasks.explaining.remedies import NEXT, REMEDIES
 from tasks.explaining.verdict import Judgement, Value, judge
 from tasks.frames import Entity
 from tasks.records import OutcomeState

@@ -41,6 +41,7 @@ class Verdict(StrEnum):
     ANSWER_LOST = "answer_lost"
     OUTSIDE_WINDOW = "outside_window"
     FILTERED = "filtered"
+    PATIENTS_ONLY = "patients_only"
     NO_PATIENT = "no_patient"
     GONE = "gone"
     UNKNOWN_ID = "unknown_id"
@@ -278,6 +279,8 @@ def _never_planned(facts: Facts) -> Judgement:  # noqa: PLR0911 - one answer per
         return Judgement(Verdict.UNDETERMINED, "source_unreachable", "unknown", {"error": facts.source_error})
     if not source.inside_window:
         return Judgement(Verdict.OUTSIDE_WINDOW, "widen_window", "next_window", _window(facts))
+    if not source.wants_deals:
+        return Judgement(Verdict.PATIENTS_ONLY, "want_deals", "never", {})
     if not source.passes_filters:
         return Judgement(Verdict.FILTERED, "widen_filter", "never", {})
     values = _clinic(facts) | _schedule(facts)

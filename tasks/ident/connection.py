@@ -50,6 +50,7 @@ class IdentConnection(BaseModel):
     encryption: Literal["auto", "mandatory", "optional", "off"] = "auto"
     trust_certificate: bool = True
     timezone: str = "Europe/Moscow"
+    branches: str = ""
     login_timeout: int = Field(default=10, ge=1)
     query_timeout: int = Field(default=60, ge=1)
     lock_timeout: int = Field(default=5000, ge=0)
@@ -68,6 +69,11 @@ class IdentConnection(BaseModel):
     def zone(self) -> ZoneInfo:
         """Zone of the clinic: IDENT stores its wall time."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def branch_names(self) -> tuple[str, ...]:
+        """Branches whose appointments become deals, by their name in IDENT; empty means all."""
+        return tuple(name for part in self.branches.split(",") if (name := part.strip()))
 
     @property
     def is_file(self) -> bool:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from tasks.mapping.model import Filters
 
-__all__ = ["passes"]
+__all__ = ["narrowed", "passes"]
+
+
+def narrowed(filters: Filters, branches: Collection[str]) -> Filters:
+    """Return filters that let through only what the clinic's connection is for, too.
+
+    Args:
+        filters: The mapping's filters.
+        branches: Branches that the connection names; empty means all.
+    """
+    if not branches:
+        return filters
+    both = [name for name in branches if not filters.branches or name in filters.branches]
+    # No branch in both: nothing passes, which an empty list would not say.
+    return filters.model_copy(update={"branches": both or [""]})
 
 
 def passes(filters: Filters, deals: pd.DataFrame, now: pd.Timestamp) -> pd.Series:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from expectations.suites import load_rules
-from tasks.explaining import phrases
+from tasks.explaining import phrases, remedies
 from tasks.explaining.facts import (
     AppliedFacts,
     AttemptFacts,
@@ -381,6 +381,13 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         "never",
         2,
     ),
+    "patients only": (
+        replace(VISIT, source=visit(wants_deals=False)),
+        Verdict.PATIENTS_ONLY,
+        "want_deals",
+        "never",
+        2,
+    ),
     "outside the window, older copy": (
         replace(VISIT, source=visit(inside_window=False, differs=("debt",)), **HERE),
         Verdict.OUTSIDE_WINDOW,
@@ -479,7 +486,7 @@ def test_every_verdict_remedy_and_next_try_is_reached() -> None:
     found = [judge(facts) for facts, *_rest in CASES.values()]
     assert {one.verdict for one in found} == set(Verdict)
     assert set(phrases.VERDICTS) == set(Verdict)
-    assert set(phrases.REMEDIES) == {one.remedy for one in found}
+    assert set(remedies.REMEDIES) == {one.remedy for one in found}
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -512,7 +519,7 @@ def test_every_sentence_and_next_try_is_used() -> None:
     stories += [tell(facts) for facts in extra]
     assert {line.code for story in stories for line in story.lines} == set(phrases.SENTENCES)
     assert {line.section for story in stories for line in story.lines} == set(phrases.SECTIONS)
-    assert {story.judgement.next_try for story in stories} == set(phrases.NEXT)
+    assert {story.judgement.next_try for story in stories} == set(remedies.NEXT)
 
 
 def test_the_story_follows_the_row_on_its_way() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from deployments.sandbox.amocrm.server import StandIn
-from tasks import choosing
+from tasks import choosing, connections
 from tasks.errors import MappingError
 from tasks.forms import run_input
 from tasks.gate import load_mapping
+from tasks.mapping.filters import narrowed, passes
 from tasks.mapping.model import Filters, Policy, StageKey
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mappings import pending_resend, save_mapping
@@ -154,3 +156,36 @@ def test_a_filter_keeps_new_deals_out_and_sent_ones_up_to_date(place: SandboxIns
     assert report.applied["leads"]["create"] > 0
     assert len(place.crm.admin("dump")["leads"]) > few
     assert place.differences() == []
+
+
+def test_a_block_names_the_branches_whose_appointments_become_deals(place: SandboxInstallation) -> None:
+    names = choosing.block_form(choosing.FILTERS, "").questions[0]
+    assert len(names.options) > 1
+    one, other = (option.value for option in names.options[:2])
+    place.secrets[CLINIC] = place.connection().model_copy(update={"branches": f" {one} ,"})
+    place.sync()
+    field = next(rule.field_id for rule in mapping_of(place).lead if rule.datum == "branch")
+
+    def branches() -> set[str]:
+        return {
+            str(item["values"][0]["value"])
+            for lead in place.crm.admin("dump")["leads"]
+            for item in lead["custom_fields_values"] or ()
+            if item["field_id"] == field
+        }
+
+    assert branches() == {one}
+    connections.connect_database(CLINIC, place.connection(), place.ledger)
+    assert place.sync().mode == "full", "no increment names what the other branches have"
+    assert branches() >= {one, other}
+    assert place.differences() == []
+
+
+def test_branches_that_block_and_mapping_do_not_share_let_nothing_through() -> None:
+    assert narrowed(Filters(branches=["a"]), []).branches == ["a"]
+    assert narrowed(Filters(), ["a", "b"]).branches == ["a", "b"]
+    assert narrowed(Filters(branches=["b", "c"]), ["a", "b"]).branches == ["b"]
+    nothing = narrowed(Filters(branches=["c"]), ["a"])
+    assert not nothing.is_open
+    frame = pd.DataFrame({"branch": ["a", "c", None], "start_at": pd.Timestamp.now(tz="UTC")})
+    assert not passes(nothing, frame, pd.Timestamp.now(tz="UTC")).any()

@@ -15,7 +15,7 @@ from tasks import blocks, connect, connections, starting
 from tasks.clinics import chosen_clinic, disconnect, rename
 from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.hints import HINTS
-from tasks.launch import LAUNCH, NOTIFY, Launch
+from tasks.launch import LAUNCH, NOTIFY, Launch, Window
 from tasks.lights import DONE, FAILED
 from tasks.mapping.stages import LOST, WON
 from tasks.records import Kind
@@ -29,8 +29,8 @@ from tests.support.sandbox_installation import (
     sandbox_installation,
 )
 
-ALL = {"history_days": None, "ahead_days": None}
-TODAY = {"history_days": 0, "ahead_days": None}
+ALL: Window = {"history_days": None, "ahead_days": None}
+TODAY: Window = {"history_days": 0, "ahead_days": None}
 
 
 @pytest.fixture
@@ -266,6 +266,19 @@ def test_starting_again_widens_and_never_narrows(clinic: SandboxInstallation) ->
     launch = Launch.model_validate(clinic.ledger.setting(scope, LAUNCH))
     assert str(launch.from_day) == "2026-01-10"
     assert str(launch.to_day) > "2026-02-01"
+
+
+def test_patients_alone_are_a_choice_that_can_be_taken_back(clinic: SandboxInstallation) -> None:
+    clinic.connect()
+    done, message = begin.fn(CLINIC, {**ALL, "deals": False}, by="t", notify="")
+    assert (done, "только пациенты" in message) == (True, True), message
+    report = clinic.sync()
+    assert report.applied["contacts"]["create"] > 0
+    assert clinic.crm.admin("dump")["leads"] == []
+    assert clinic.sync().applied["leads"]["create"] == 0
+    assert begin.fn(CLINIC, ALL, by="t", notify="")[0]
+    assert clinic.sync().mode == "full", "no increment names what was left out"
+    assert clinic.differences() == []
 
 
 def test_stop(clinic: SandboxInstallation) -> None:
