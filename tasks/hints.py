@@ -20,10 +20,14 @@ HINTS: Final[dict[str, str]] = {
     "database_missing": "На сервере нет базы с таким именем. Обычно она называется PZ.",
     "schema": "В базе нет нужной таблицы или колонки: это не база IDENT или её версия новее известной.",
     "driver_missing": "Нет драйвера ODBC для SQL Server. Инструкция: docs/how-to/install-odbc.md.",
-    "not_configured": "Передача не настроена. Запустите автонастройку: ident-amocrm autoconfigure --yes.",
-    "mapping": "Настройка не соответствует аккаунту amoCRM. Запустите автонастройку.",
+    "not_configured": (
+        "Передача не настроена. Запустите автонастройку: процесс autoconfigure или ident-amocrm "
+        "autoconfigure --yes."
+    ),
+    "mapping": "Настройка не соответствует аккаунту amoCRM. Запустите автонастройку (autoconfigure).",
     "mapping_drift": (
-        "В amoCRM удалили или изменили воронку, этап или поле. Запустите автонастройку ещё раз."
+        "В amoCRM удалили или изменили воронку, этап или поле. Запустите автонастройку (autoconfigure) "
+        "ещё раз."
     ),
     "transfer_running": (
         "Передача запущена. Остановите её (stop-transfer или ident-amocrm stop), дождитесь конца запуска и "
@@ -43,7 +47,9 @@ HINTS: Final[dict[str, str]] = {
         "названии сделки неизвестная подстановка. Прежняя настройка действует."
     ),
     "another_account": "Токен от другого аккаунта amoCRM. Создайте токен в подключённом аккаунте.",
-    "amocrm_not_connected": "Аккаунт amoCRM не подключён: ident-amocrm connect-amocrm.",
+    "amocrm_not_connected": (
+        "Аккаунт amoCRM не подключён: заполните блок «amoCRM Account» и запустите connect-amocrm."
+    ),
     "amocrm_unavailable": "amoCRM не отвечает. Проверьте интернет и адрес аккаунта; передача продолжится.",
     "payment_required": "Аккаунт amoCRM не оплачен. Оплатите его; передача продолжится после оплаты.",
     "blocked": (
@@ -136,8 +142,10 @@ HINTS: Final[dict[str, str]] = {
     "prefect_down": "Prefect не работал дольше 5 минут; передача в это время стояла. Посмотрите журналы up.",
     "worker_down": "Исполнитель запусков не работал дольше 5 минут; передача в это время стояла.",
     "never_run": "Передача ещё ни разу не прошла до конца. Посмотрите последний запуск sync.",
-    "stopped": "Передача остановлена. Запустите её, когда всё готово: ident-amocrm start.",
-    "no_clinics": "Ни одна база IDENT не подключена: ident-amocrm connect-database.",
+    "stopped": "Передача остановлена. Запустите её, когда всё готово: start-transfer.",
+    "no_clinics": (
+        "Ни одна база IDENT не подключена: заполните блок «IDENT Database» и запустите connect-database."
+    ),
 }
 
 
