@@ -28,6 +28,7 @@ from deployments.sandbox.proofs import View, Witness
 from tasks.settings import Settings
 from tests.support import clinic_database
 from tests.support.clinic_database import TIMEZONE, ClinicDatabase, clinic_now
+from tests.support.migrated import begin_migrated
 
 ROOT = Path(__file__).parents[2]
 CLINIC = "clinic1"
@@ -87,6 +88,7 @@ class Installation:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         api = f"http://127.0.0.1:{port}/api"
+        begin_migrated(self.home)
         around = environment(self.home)
         prepare_environment(Settings(home=self.home), around)
         start = ("server", "start", "--host", "127.0.0.1", "--port", str(port))

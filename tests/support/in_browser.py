@@ -21,6 +21,7 @@ import requests
 
 from deployments.sandbox.amocrm.server import StandIn
 from tests.e2e.conftest import environment
+from tests.support.migrated import begin_migrated
 
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect, Locator, Page, ViewportSize
@@ -242,6 +243,7 @@ def prefect_up(home: Path, around: dict[str, str]) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    begin_migrated(home)
     with (home / "up.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-c", UP.format(port=port)], env=around, stdout=output, stderr=output
