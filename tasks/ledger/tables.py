@@ -14,6 +14,7 @@ __all__ = [
     "metadata",
     "outcome",
     "plan",
+    "quality",
     "reject",
     "run",
     "sent",
@@ -157,6 +158,21 @@ reject = sa.Table(
     sa.Column("first_seen", sa.Float, nullable=False),
     sa.Column("last_seen", sa.Float, nullable=False),
     sa.Column("released", sa.Boolean, nullable=False, default=False),
+)
+
+#: What each rule of data quality said in each run; of a run that saw changes only, just what failed.
+quality = sa.Table(
+    "quality",
+    metadata,
+    sa.Column("run_id", RUN, primary_key=True),
+    sa.Column("entity", KIND, primary_key=True),
+    sa.Column("rule", CODE, primary_key=True),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("is_whole", sa.Boolean, nullable=False),
+    sa.Column("checked", sa.BigInteger, nullable=False),
+    sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("ix_quality_clinic_uid_at", "clinic_uid", "at"),
 )
 
 watermark = sa.Table(
