@@ -13,6 +13,7 @@ from tasks.errors import GuardError
 from tasks.frames import Entity
 from tasks.planning.chains import held_back
 from tasks.records import Kind, Reject
+from tasks.withholding import note_withheld
 from tasks.workspace import Workspace, workspace
 
 if TYPE_CHECKING:
@@ -69,17 +70,22 @@ def _validated(
             remedy=f"Look at the validation artifact of this run; {written} written.",
             code="validation_stop",
         )
-    space.broken.update(rule for _key, rule, _column, _severity in [*verdict.rejects, *verdict.warnings])
+    failures = [*verdict.rejects, *verdict.withheld, *verdict.warnings]
+    space.broken.update(rule for _key, rule, _column, _severity in failures)
     return _quarantine(space, entity, frame, verdict)
 
 
 def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
     """List what is kept back and return the rows that go on."""
+    held_keys = {key for key, _rule, _column, _severity in verdict.rejects}
+    withheld = [failure for failure in verdict.withheld if failure[0] not in held_keys]
     rejects = {
         (key, rule): Reject(entity.value, key, rule, column)
-        for key, rule, column, _severity in verdict.rejects
+        for key, rule, column, _severity in [*verdict.rejects, *verdict.withheld]
     }
-    space.invalid += len({key for key, _rule in rejects})
+    space.invalid += len(held_keys)
+    space.incomplete += len({key for key, _rule, _column, _severity in withheld})
+    note_withheld(space, entity, [(key, column) for key, _rule, column, _severity in withheld])
     told = {(known.source_id, known.reason) for _uid, known in space.ledger.rejects(space.uid)}
     space.fresh_rejects += len({key for key, rule in rejects if (key, rule) not in told})
     good = verdict.good

@@ -123,7 +123,10 @@ class Workspace:
     gone: dict[Kind, frozenset[int]] = field(default_factory=dict)
     patient_ids: frozenset[int] = frozenset()  # as read, before what is wrong was kept back
     broken: Counter[str] = field(default_factory=Counter)  # failing rows by rule
+    withheld: dict[Entity, dict[int, frozenset[str]]] = field(default_factory=dict)  # data, by row
+    left_out: dict[Kind, dict[int, frozenset[str]]] = field(default_factory=dict)  # the same, by card
     invalid: int = 0
+    incomplete: int = 0  # rows that go without a value
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
     stops: list[str] = field(default_factory=list)
     unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
