@@ -18,6 +18,9 @@ from tasks.workspace import Workspace, workspace
 
 __all__ = ["SyncReport", "build_report", "report", "sync_markdown"]
 
+#: What a page of the Data Docs is about, as an operator calls it.
+PAGES = {"patient": "пациенты", "appointment": "приёмы"}
+
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
@@ -42,6 +45,7 @@ class SyncReport:
     artifact: str | None = None
     stages: dict[str, float] = field(default_factory=dict)
     plan: tuple[dict[str, Any], ...] = ()
+    pages: dict[str, str] = field(default_factory=dict)  # what was validated -> its page of the Data Docs
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -86,6 +90,7 @@ def build_report(space: Workspace) -> SyncReport:
         warnings=tuple(space.warnings),
         stages={name: round(value, 2) for name, value in space.seconds.items()},
         plan=tuple(_shown(row) for row in space.plan) if space.dry_run else (),
+        pages={name: f"{space.settings.data_docs_address}/{path}" for name, path in space.pages.items()},
     )
 
 
@@ -147,6 +152,9 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
     ]
     if result.has_rejects:
         lines += ["", "Что не передано и почему: `ident-amocrm rejects list`."]
+    if result.pages:
+        links = (f"[{PAGES[name]}]({address})" for name, address in result.pages.items())
+        lines += ["", f"Что проверено в данных и что исправить: {', '.join(links)}."]
     if result.warnings:
         lines += ["", "**Предупреждения**", "", *(f"- {warning}" for warning in result.warnings)]
     lines += ["", f"[Открыть amoCRM]({base_url}) · `{result.run_id}`"]

@@ -9,6 +9,7 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.data_docs import keep_verdict, show_verdicts
 from tasks.errors import GuardError
 from tasks.frames import Entity
 from tasks.planning.chains import held_back
@@ -63,6 +64,7 @@ def _validated(
     from expectations.gate import validate as validate_frame  # noqa: PLC0415
 
     verdict = validate_frame(frame, entity, references=references, now=space.reader.now())
+    keep_verdict(space, entity, len(frame), verdict)
     if verdict.stop:
         written = "no deal was" if space.ahead else "nothing was"
         raise GuardError(
@@ -129,7 +131,10 @@ def severity_of(entity: Entity, code: str) -> str:
 def validate(run_id: str) -> dict[str, int]:
     """Validate the extracted frames with Great Expectations."""
     space = workspace(run_id)
-    counts = apply_expectations(space)
+    try:
+        counts = apply_expectations(space)
+    finally:
+        show_verdicts(space)
     for rule, count in sorted(counts.items()):
         get_run_logger().warning("Rule %s: %d rows", rule, count)
     return counts

@@ -129,6 +129,9 @@ class Workspace:
     incomplete: int = 0  # rows that go without a value
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
     stops: list[str] = field(default_factory=list)
+    # Verdicts of the gate with their entity and rows, until they are shown; and the pages made of them.
+    verdicts: list[tuple[Entity, int, Any]] = field(default_factory=list, repr=False)
+    pages: dict[str, str] = field(default_factory=dict)
     unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
     cards: dict[Kind, CardTable] = field(default_factory=dict)
     stage_keys: dict[int, str] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -23,7 +23,6 @@ __all__ = ["IDS", "Run", "Validation", "publish", "write_contents"]
 IDS: Final = 50
 #: Parameters of a rule that say where it looks; all others may have been made of data.
 PLACES: Final = frozenset({"column", "column_A", "column_B", "mostly"})
-HOLDING: Final = frozenset({"stop", "quarantine", "withhold"})
 STYLE: Final = "style.css"
 RESULTS: Final = "results"
 PAGES: Final = "pages"
@@ -140,13 +139,10 @@ def _outcome(run: Run, validation: Validation) -> Any:
 
     verdict = validation.verdict
     found = {result.expectation_config.meta["code"]: result for result in verdict.outcome.results}
-    ids = _ids(verdict)
-    base = run.documentation_url.rstrip("/")
-    results = [
-        _result(found[rule.code], rule, checked, failed, ids.get(rule.code, ()), base)
-        for rule, checked, failed in verdict.results
-    ]
-    wrong = [(rule, failed) for rule, _checked, failed in verdict.results if not found[rule.code].success]
+    rules = _findings(verdict)
+    wrong = [finding for finding in rules if finding.wrong]
+    # A slot without a patient is no defect; it is listed and does not colour the page.
+    counted = [finding for finding in wrong if finding.rule.action != "skip"]
     facts = {
         "run_id": run.run_id,
         "entity": validation.entity.value,
@@ -156,26 +152,62 @@ def _outcome(run: Run, validation: Validation) -> Any:
         "is_whole": run.is_whole,
         "dry_run": run.dry_run,
         "stopped": bool(verdict.stop),
-        "held": any(rule.action in HOLDING for rule, _failed in wrong),
-        "broken": len(wrong),
-        "failures": sum(failed for _rule, failed in wrong),
+        "held": bool(verdict.rejects or verdict.withheld),
+        "broken": len(counted),
+        "failures": sum(finding.wrong for finding in counted),
     }
-    meta = {"great_expectations_version": verdict.outcome.meta["great_expectations_version"]}
+    base = run.documentation_url.rstrip("/")
     return ExpectationSuiteValidationResult(
         success=not wrong,
-        results=results,
+        results=[_result(found[finding.rule.code], finding, base) for finding in rules],
         suite_name=validation.entity.value,
         statistics={
-            "evaluated_expectations": len(results),
-            "successful_expectations": len(results) - len(wrong),
+            "evaluated_expectations": len(rules),
+            "successful_expectations": len(rules) - len(wrong),
             "unsuccessful_expectations": len(wrong),
-            "success_percent": 100 * (1 - len(wrong) / len(results)) if results else None,
+            "success_percent": 100 * (1 - len(wrong) / len(rules)) if rules else None,
         },
-        meta={**meta, "batch_spec": facts, "validation_time": run.at.isoformat()},
+        meta={
+            "great_expectations_version": verdict.outcome.meta["great_expectations_version"],
+            "batch_spec": facts,
+            "validation_time": run.at.isoformat(),
+        },
     )
 
 
-def _result(result: Any, rule: Rule, checked: int, failed: int, ids: Sequence[int], base: str) -> Any:
+@dataclass(slots=True)
+class _Finding:
+    """What one rule found; ``ids`` are the first of what broke it and nobody accepted."""
+
+    rule: Rule
+    checked: int
+    failed: int
+    waived: int = 0
+    ids: list[int] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> int:
+        return self.failed - self.waived
+
+
+def _findings(verdict: Verdict) -> list[_Finding]:
+    found = {
+        rule.code: _Finding(rule, int(checked), int(failed)) for rule, checked, failed in verdict.results
+    }
+    for failures in (verdict.rejects, verdict.withheld, verdict.skipped, verdict.warnings):
+        for key, code, _column, _severity in failures:
+            if len(found[code].ids) < IDS:
+                found[code].ids.append(int(key))
+    for _key, code, _column, _severity in verdict.waived:
+        found[code].waived += 1
+    for finding in found.values():
+        told = finding.rule.code in {*verdict.stop, *verdict.remarks}
+        if finding.rule.is_table and not told:
+            finding.waived = finding.failed
+    return list(found.values())
+
+
+def _result(result: Any, finding: _Finding, base: str) -> Any:
     from great_expectations.core.expectation_validation_result import (  # noqa: PLC0415
         ExpectationValidationResult,
     )
@@ -183,17 +215,18 @@ def _result(result: Any, rule: Rule, checked: int, failed: int, ids: Sequence[in
         ExpectationConfiguration,
     )
 
-    config = result.expectation_config
+    config, rule = result.expectation_config, finding.rule
     meta = {
         "code": rule.code,
         "action": rule.action,
         "column": rule.column,
         "explanation": rule.explanation,
         "remedy": rule.remedy,
-        "link": f"{base}/{rule.link}" if base and rule.link else rule.link,
+        "link": f"{base}/{rule.link}" if base else "",
+        "waived": finding.waived,
     }
     return ExpectationValidationResult(
-        success=bool(result.success),
+        success=not finding.wrong,
         expectation_config=ExpectationConfiguration(
             type=config.type,
             kwargs={name: value for name, value in config.kwargs.items() if name in PLACES},
@@ -202,9 +235,9 @@ def _result(result: Any, rule: Rule, checked: int, failed: int, ids: Sequence[in
             severity=config.severity,
         ),
         result={
-            "element_count": int(checked),
-            "unexpected_count": int(failed),
-            "unexpected_index_list": [int(key) for key in ids],
+            "element_count": finding.checked,
+            "unexpected_count": finding.wrong,
+            "unexpected_index_list": finding.ids,
         },
         exception_info={
             "raised_exception": bool(result.exception_info) and not _ran(result.exception_info),
@@ -217,17 +250,6 @@ def _result(result: Any, rule: Rule, checked: int, failed: int, ids: Sequence[in
 def _ran(info: Mapping[str, Any]) -> bool:
     """Tell whether a rule could be evaluated; upstream keys an exception by metric instead of saying so."""
     return "raised_exception" in info and not info["raised_exception"]
-
-
-def _ids(verdict: Verdict) -> dict[str, list[int]]:
-    """Return the first ids of what broke each rule."""
-    found: dict[str, list[int]] = {}
-    for failures in (verdict.rejects, verdict.skipped, verdict.warnings):
-        for key, code, _column, _severity in failures:
-            listed = found.setdefault(code, [])
-            if len(listed) < IDS:
-                listed.append(key)
-    return found
 
 
 def _key(run: Run, entity: Entity) -> Key:
