@@ -26,6 +26,8 @@ PLACES: Final = frozenset({"column", "column_A", "column_B", "mostly"})
 STYLE: Final = "style.css"
 RESULTS: Final = "results"
 PAGES: Final = "pages"
+#: Parts of the path of a result and of its page: suite, run, time, batch.
+DEPTH: Final = 4
 Key = Any  # upstream's ValidationResultIdentifier
 
 
@@ -91,6 +93,8 @@ def publish(
     pages, results = root / PAGES / run.clinic_uid, root / RESULTS / run.clinic_uid
     for folder in (root, pages.parent, results.parent, pages, results):
         _own(folder)
+    for folder in (results, pages / "validations"):
+        _sweep(folder)
     context = _context(results)
     store = context.validation_results_store
     keys = [_key(run, validation.entity) for validation in validations]
@@ -104,8 +108,8 @@ def publish(
     _write(pages / STYLE, _style())
     paths = ["/".join((run.clinic_uid, "validations", *key.to_tuple())) + ".html" for key in keys]
     _refuse_blank(root / PAGES, *paths, f"{run.clinic_uid}/index.html")
-    _remove_empty(pages)
-    _remove_empty(results)
+    for folder in (results, pages):
+        _remove_empty(folder)
     return paths
 
 
@@ -340,6 +344,13 @@ def _prune(store: Any, keep_runs: int, oldest: datetime) -> None:
     for key in keys:
         if key.run_id.run_name not in kept or key.run_id.run_time < oldest:
             store.remove_key(key)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove files that are none of ours: upstream reads every path as a key and fails on others."""
+    for path in folder.rglob("*"):
+        if len(path.relative_to(folder).parts) != DEPTH and path.is_file():
+            path.unlink()
 
 
 def _remove_empty(folder: Path) -> None:

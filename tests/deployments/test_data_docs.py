@@ -7,18 +7,14 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
-import uvicorn
 
-from deployments.data_docs import HEADERS, _own_names, application
+from deployments.data_docs import HEADERS, _own_names
 from tasks.settings import Settings
+from tests.support.serving_pages import free_port, serving
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "оператор:секрет"
@@ -35,30 +31,6 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "data-docs" / "results" / "kept.json").write_text("secret", encoding="utf-8")
     (tmp_path / "installation.key").write_text("secret", encoding="utf-8")
     return pages
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def serving(folder: Path, credentials: str = "", names: Collection[str] = ()) -> Iterator[str]:
-    port = free_port()
-    served = application(folder, credentials=credentials, names=names)
-    server = uvicorn.Server(uvicorn.Config(served, port=port, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until = time.monotonic() + 30
-        while not server.started:
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
 
 
 def get(address: str, headers: dict[str, str] | None = None, method: str = "GET") -> requests.Response:

@@ -16,7 +16,7 @@ from tasks.frames import FRAMES, Entity, canonical
 __all__ = ["CLINIC", "MARKS", "NOW", "UID", "dirty", "published", "traces", "verdict_on"]
 
 NOW = datetime(2026, 3, 2, 12, 0)
-UID, CLINIC = "c0ffee", "Клиника «Север» <b>"
+UID, CLINIC = "c0ffee", "Клиника «Север & Юг»"
 #: Values that must not leave the frame; each stands in some column of ``dirty``.
 MARKS = ("Меткофамильев", "Меткоимянна", "8 916 метка", "метка@@почта", "МеткаКомментарий", "1887-07-13")
 BLANK = {"archived": False, "sms_opt_out": False, "visits_completed": 0, "visits_total": 0}
