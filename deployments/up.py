@@ -99,15 +99,16 @@ class _Supervisor:
         self.settings = settings
         self._stop = stop
         self._signals = 0
-        address = f"[{host}]" if ":" in host else host
-        self.url = f"http://{address}:{port}"
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.api = f"http://{within_reach(host)}:{port}/api"
         root = Path(str(flows.__file__)).resolve().parent.parent
         common = _environment(settings, root)
+        self.pages_url = ""
         pages_port = free_port(host, settings.data_docs_port, taken=port) if settings.data_docs_port else 0
         if pages_port:
             # The runs link to their pages.
-            common.setdefault("IDENT_AMOCRM_DATA_DOCS_URL", f"http://{within_reach(host)}:{pages_port}")
+            address = f"http://{within_reach(host)}:{pages_port}"
+            self.pages_url = common.setdefault("IDENT_AMOCRM_DATA_DOCS_URL", address)
         served = {**common, "PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
         self._loopback = is_loopback(host)
         served.setdefault("PREFECT_SERVER_UI_API_URL", self.api if self._loopback else "/api")
@@ -157,13 +158,14 @@ class _Supervisor:
             self._ledger.open()
             self._start_server()
             if not self.stopping:
-                _write(up_file(self.settings), {"url": self.url, "api": self.api, "pid": os.getpid()})
+                place = {"url": self.url, "api": self.api, "pages": self.pages_url, "pid": os.getpid()}
+                _write(up_file(self.settings), place)
                 self._follow_ledger()
             if not self.stopping:
                 self._start_worker()
                 if self.pages is not None:
                     self.pages.start()
-                    say(f"Pages of data quality: {self.pages.environment['IDENT_AMOCRM_DATA_DOCS_URL']}")
+                    say(f"Pages of data quality: {self.pages_url}")
                 if ready is not None:
                     ready(self.url)
             while not self.stopping:

@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(quality.time, "time", found.time)
+    monkeypatch.setattr(quality, "time", found)
     return found
 
 
