@@ -181,13 +181,14 @@ def _outcome(run: Run, validation: Validation) -> Any:
 
 @dataclass(slots=True)
 class _Finding:
-    """What one rule found; ``ids`` are the first of what broke it and nobody accepted."""
+    """What one rule found: the first ids of what broke it and nobody accepted, the columns that it names."""
 
     rule: Rule
     checked: int
     failed: int
     waived: int = 0
     ids: list[int] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
 
     @property
     def wrong(self) -> int:
@@ -204,10 +205,10 @@ def _findings(verdict: Verdict) -> list[_Finding]:
                 found[code].ids.append(int(key))
     for _key, code, _column, _severity in verdict.waived:
         found[code].waived += 1
-    for finding in found.values():
-        told = finding.rule.code in {*verdict.stop, *verdict.remarks}
-        if finding.rule.is_table and not told:
-            finding.waived = finding.failed
+    for code, names in verdict.named.items():
+        found[code].columns = [str(name) for name in names]
+    for code in verdict.passed:
+        found[code].waived = found[code].failed
     return list(found.values())
 
 
@@ -228,6 +229,7 @@ def _result(result: Any, finding: _Finding, base: str) -> Any:
         "remedy": rule.remedy,
         "link": f"{base}/{rule.link}" if base else "",
         "waived": finding.waived,
+        "columns": finding.columns,
     }
     return ExpectationValidationResult(
         success=not finding.wrong,

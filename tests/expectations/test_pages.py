@@ -14,6 +14,7 @@ from expectations.gate import Verdict
 from expectations.pages.site import IDS
 from expectations.pages.view import INDEX_LIMIT
 from expectations.suites import load_rules
+from expectations.whole import Whole
 from tasks.errors import GuardError
 from tasks.frames import Entity
 from tests.support.validated import CLINIC, MARKS, UID, dirty, published, traces, verdict_on
@@ -81,6 +82,23 @@ def test_an_exception_that_quotes_a_value_does_not_reach_the_files(tmp_path: Pat
     assert "Правило не удалось вычислить" in text
     assert "Запуск остановлен" in text
     assert traces(tmp_path) == {}
+
+
+def test_a_rule_about_the_table_names_its_columns(tmp_path: Path) -> None:
+    frame = dirty(40)
+    whole = Whole(filled_before={"city": 0.9}, is_full=True)
+    verdict = verdict_on(frame, whole=whole)
+    assert verdict.stop == ["columns_emptied"]
+    row = re.search(
+        r'<tr id="columns_emptied">.*?</tr>', page(tmp_path, published(tmp_path, verdict)), re.DOTALL
+    )
+    assert row is not None
+    assert "<code>city</code>" in row[0]
+    assert "запуск остановлен" in row[0]
+    accepted = verdict_on(frame, whole=whole, accepted={(None, "columns_emptied")})
+    text = page(tmp_path, published(tmp_path, accepted, 1))
+    assert '<tr id="columns_emptied">' not in text
+    assert "Запуск остановлен" not in text
 
 
 def test_what_an_analyst_accepted_is_told_apart(tmp_path: Path) -> None:
