@@ -107,7 +107,13 @@ def show_quality(space: Workspace) -> None:
 
 
 def _publish(space: Workspace, found: Sequence[tuple[Entity, int, Verdict]]) -> None:
-    from expectations.pages.site import Run, Validation, publish, write_contents  # noqa: PLC0415
+    from expectations.pages.site import (  # noqa: PLC0415
+        Run,
+        Validation,
+        publish,
+        remove_abandoned,
+        write_contents,
+    )
 
     settings = space.settings
     now = datetime.now(UTC)
@@ -130,6 +136,7 @@ def _publish(space: Workspace, found: Sequence[tuple[Entity, int, Verdict]]) -> 
         keep_days=settings.data_docs_days,
     )
     space.pages.update({entity.value: path for (entity, *_), path in zip(found, paths, strict=True)})
+    remove_abandoned(settings.data_docs, settings.data_docs_days)
     known = (*space.ledger.former_connections(), *space.ledger.connections())
     write_contents(settings.data_docs, {record.clinic_uid: record.name for record in known})
 

@@ -67,11 +67,12 @@ class Trend:
         return {
             "Правило": f"{self.rule} ({ENTITIES[self.entity]})",
             "Что значит": explanation,
-            "Что делать": remedy,
-            "Передача": EFFECTS[action],
             "Сейчас": f"{now}, в изменениях с тех пор: {self.since}" if self.since else now,
             "Прошлые запуски": _past(self.past[:-1]),
             "Изменение": _change(self.past),
+            "Передача": EFFECTS[action],
+            # Prefect's tables do not wrap: the longest text comes last.
+            "Что делать": remedy,
         }
 
 

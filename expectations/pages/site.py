@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from expectations.suites import Rule
 from tasks.errors import GuardError
 from tasks.frames import Entity
 
-__all__ = ["IDS", "Run", "Validation", "publish", "write_contents"]
+__all__ = ["IDS", "Run", "Validation", "publish", "remove_abandoned", "write_contents"]
 
 #: Ids of failing rows that a page lists for each rule; the others are counted.
 IDS: Final = 50
@@ -129,6 +131,23 @@ def write_contents(root: Path, clinics: Mapping[str, str]) -> None:
     page = render("contents.html", {"clinics": sorted(there, key=lambda clinic: clinic[1])})
     _write(root / PAGES / STYLE, _style())
     _write(root / PAGES / "index.html", page)
+
+
+def remove_abandoned(root: Path, keep_days: int) -> None:
+    """Remove the pages of clinics that nobody validated for long: no run of theirs prunes them.
+
+    Args:
+        root: Folder of the Data Docs.
+        keep_days: For how many days they are kept.
+
+    Raises:
+        OSError: When the folder cannot be written.
+    """
+    oldest = time.time() - timedelta(days=keep_days).total_seconds()
+    for index in (root / PAGES).glob("*/index.html"):
+        if index.stat().st_mtime < oldest:
+            shutil.rmtree(index.parent)
+            shutil.rmtree(root / RESULTS / index.parent.name, ignore_errors=True)
 
 
 def _outcome(run: Run, validation: Validation) -> Any:
@@ -352,7 +371,7 @@ def _sweep(folder: Path) -> None:
     """Remove files that are none of ours: upstream reads every path as a key and fails on others."""
     for path in folder.rglob("*"):
         if len(path.relative_to(folder).parts) != DEPTH and path.is_file():
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _remove_empty(folder: Path) -> None:

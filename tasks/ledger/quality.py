@@ -54,7 +54,7 @@ class Quality:
         is_whole: bool,
         keep_days: float,
     ) -> None:
-        """Record what the rules of one entity said, and forget what is older than the trend reaches back.
+        """Record what the rules of one entity said, and forget what is older than the trend, of any clinic.
 
         Of a run that saw only changes, rules that all rows passed are left out: there are thousands of such
         runs a day, and they say nothing about the clinic.
@@ -84,10 +84,9 @@ class Quality:
         ]
         if not rows:
             return
-        too_old = (quality.c.clinic_uid == clinic_uid, quality.c.at < now - keep_days * DAY)
         with self.database.write() as link:
             self.database.upsert(link, quality, rows, ["is_whole", "checked", "failed", "at"])
-            link.execute(sa.delete(quality).where(*too_old))
+            link.execute(sa.delete(quality).where(quality.c.at < now - keep_days * DAY))
 
     def quality(self, clinic_uid: str, runs: int = 10) -> list[RuleCount]:
         """Return what the rules said of the whole clinic lately, and of its changes since, oldest first.

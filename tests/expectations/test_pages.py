@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from expectations.gate import Verdict
-from expectations.pages.site import IDS
+from expectations.pages.site import IDS, remove_abandoned
 from expectations.pages.view import INDEX_LIMIT
 from expectations.suites import load_rules
 from expectations.whole import Whole
@@ -147,6 +148,18 @@ def test_old_runs_go_and_the_others_stay(verdict: Verdict, tmp_path: Path) -> No
     published(tmp_path, verdict, 8, keep_days=30)
     assert not (tmp_path / "pages" / old).exists()
     assert [path for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
+
+
+def test_a_clinic_that_is_no_more_goes_with_its_pages(verdict: Verdict, tmp_path: Path) -> None:
+    published(tmp_path, verdict)
+    remove_abandoned(tmp_path, 30)
+    index = tmp_path / "pages" / UID / "index.html"
+    assert index.is_file()
+    long_ago = time.time() - 31 * 86_400
+    os.utime(index, (long_ago, long_ago))
+    remove_abandoned(tmp_path, 30)
+    assert list((tmp_path / "pages").glob("*/")) == []
+    assert list((tmp_path / "results").iterdir()) == []
 
 
 def test_the_index_is_limited_but_pages_beyond_it_stay(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.in_browser import BROWSED, CHROMIUM, PICTURES
+from tests.support.in_browser import BROWSED, CHROMIUM
 from tests.support.serving_pages import serving
 from tests.support.validated import MARKS, UID, dirty, published, verdict_on
 
@@ -60,7 +59,6 @@ def test_an_analyst_reads_the_pages_without_internet(page: Page, site: str) -> N
     assert rows.count() == 4
     assert "Всё в порядке" in rows.first.inner_text()
     assert "Не всё передаётся" in rows.last.inner_text()
-    keep(page, "quality-index.png")
     rows.last.get_by_role("link").click()
     broken = page.locator("#phone_mobile_e164")
     assert "Исправьте мобильный телефон" in broken.inner_text()
@@ -68,7 +66,6 @@ def test_an_analyst_reads_the_pages_without_internet(page: Page, site: str) -> N
     assert not broken.locator("code").last.is_visible()
     broken.locator("summary").click()
     assert "и ещё 270" in broken.inner_text()
-    keep(page, "quality-page.png")
     # The style sheet was applied: a page without it is complete, but no pleasure.
     assert broken.locator("td").first.evaluate("cell => getComputedStyle(cell).borderBottomStyle") == "solid"
     assert not any(mark in page.content() for mark in MARKS)
@@ -87,9 +84,3 @@ def test_the_pages_would_not_be_let_out(page: Page) -> None:
     page.evaluate("document.body.append(Object.assign(new Image(), {src: 'http://foreign.test/x.png'}))")
     page.wait_for_timeout(300)
     assert any("Content Security Policy" in text for text in complaints)
-
-
-def keep(page: Page, name: str) -> None:
-    """Keep the page for the documentation."""
-    if PICTURES:
-        page.screenshot(path=str(Path(PICTURES) / name), full_page=True)

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from deployments.sandbox.amocrm.server import StandIn
+from deployments.sandbox.clinic.generator import ClinicSpec, generate
+from deployments.sandbox.clinic.store import write_sqlite
+from tasks.blocks import slug
 from tasks.gate import load_mapping
 from tasks.ledger.store import Ledger
 from tasks.mapping.model import Policy
 from tasks.settings import Settings
-from tests.support.in_browser import BROWSED, TOKEN, Operator, operating
+from tests.support.clinic_database import clinic_now
+from tests.support.in_browser import BROWSED, TOKEN, Operator, eventually, operating
 
 pytestmark = BROWSED
 
@@ -110,3 +114,30 @@ def test_the_flexible_form_saves_a_new_field(operator: Operator) -> None:
     assert (city.field_id, city.field_type) == (fields["IDENT: Город"]["id"], "text")
     (page,) = operator.ask("artifacts/filter", {"artifacts": {"key": {"any_": ["mapping-changed"]}}})
     assert "Контакт / Город: не передавать → «IDENT: Город»" in page["data"]
+
+
+@pytest.mark.timeout(900)
+def test_the_table_of_quality_leads_to_the_pages(operator: Operator) -> None:
+    database = operator.home / "clinic.db"
+    today = clinic_now().date()
+    write_sqlite(generate(ClinicSpec(today=today, patients=40, appointments=120, dirty=True)), database)
+    operator.command("connect-database", "Улыбка", "--driver", "sqlite", "--database", str(database))
+    operator.command("start", "Улыбка", "--all-history")
+
+    def table() -> Any:
+        wanted = {"artifacts": {"key": {"any_": [f"quality-{slug('Улыбка')}"]}}}
+        return next(iter(operator.ask("artifacts/filter", wanted)), None)
+
+    artifact = eventually(table, "no run told of the data")
+    shown = operator.shown(f"artifacts/artifact/{artifact['id']}", "table", "Что делать")
+    assert "phone_mobile_e164 (пациенты)" in shown.inner_text()
+    operator.page.set_viewport_size({"width": 1900, "height": 900})
+    operator.picture(shown, "quality-table.png")
+    link = operator.page.get_by_role("link", name="Страницы проверки").first
+    address = str(link.get_attribute("href"))
+    operator.page.goto(address)
+    page = operator.page
+    page.locator("tbody tr", has_text="Проверка пациентов").last.get_by_role("link").click()
+    assert "Исправьте мобильный телефон" in page.locator("body").inner_text()
+    page.set_viewport_size({"width": 1280, "height": 700})
+    operator.picture(page.locator("body"), "quality-page.png")
