@@ -17,7 +17,7 @@ LONG = (
     "tests/forms/test_operating_in_browser.py",
     "tests/forms/test_forms_in_browser.py",
     "tests/benchmarks/test_bench_slice.py",
-    "tests/steps/test_quality.py",
+    "tests/steps/test_showing_quality.py",
     "tests/benchmarks/test_quality_slice.py",
     "tests/amocrm/test_amo_oauth_commands.py",
     "tests/steps/test_seams.py",

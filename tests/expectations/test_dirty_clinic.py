@@ -38,10 +38,10 @@ def confusion(found: Judged) -> str:
         caught = found.caught.get((defect.entity, defect.key), set())
         kinds.setdefault((defect.kind, defect.entity, defect.code), []).append(caught)
     lines = [f"{'defect':34} {'entity':12} {'rule':28} planted caught other"]
-    for (kind, entity, code), caught in sorted(kinds.items()):
-        right = sum(code in codes for codes in caught)
-        others = sum(bool(codes - {code}) for codes in caught)
-        lines.append(f"{kind:34} {entity:12} {code:28} {len(caught):7} {right:6} {others:5}")
+    for (kind, entity, code), found_by in sorted(kinds.items()):
+        right = sum(code in codes for codes in found_by)
+        others = sum(bool(codes - {code}) for codes in found_by)
+        lines.append(f"{kind:34} {entity:12} {code:28} {len(found_by):7} {right:6} {others:5}")
     labelled = {(defect.entity, defect.key) for defect in found.defects}
     wrong = found.kept_or_withheld() - labelled
     clean = sum(len(frame) for frame in found.frames.values()) - len(labelled)

@@ -44,7 +44,7 @@ def test_threads_do_not_get_one_anothers_results() -> None:
 def test_a_rule_of_an_unknown_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upstream only logs it, and the suite checks less than it says."""
     odd = Rule("odd", "email", "report", "warning", "x", "y", "expect_nothing_of_the_kind")
-    monkeypatch.setitem(suites.SUITES, Entity.PATIENT, (*SUITES[Entity.PATIENT], odd))  # type: ignore[arg-type]
+    monkeypatch.setitem(suites.SUITES, Entity.PATIENT, (*SUITES[Entity.PATIENT], odd))
     with pytest.raises(GuardError, match="expect_nothing_of_the_kind") as caught:
         validate(frame(Entity.PATIENT, [patient(1)]), Entity.PATIENT, now=NOW)
     assert caught.value.code == "suite_incomplete"
@@ -151,7 +151,7 @@ def test_a_column_without_any_value_is_no_pass() -> None:
 
 def test_no_rule_observes_values() -> None:
     """Aggregates write what they see into results and pages, whatever the format says."""
-    observing = (
+    observing: tuple[str, ...] = (
         "_min_",
         "_max_",
         "_mean_",

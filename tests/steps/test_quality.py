@@ -1,321 +1,460 @@
-"""What a run tells of the data: pages, the trend and its table; and that none of it can stop a transfer."""
+"""What the suites keep from amoCRM: a run, a row, or one value; and how it comes there once IDENT is mended."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import random
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import requests
 
-import expectations.pages.site as pages
 from deployments.sandbox.amocrm.server import StandIn
-from tasks import data_docs
-from tasks.data_docs import show_verdicts
-from tasks.errors import GuardError
-from tasks.extract import read_changes
+from deployments.sandbox.compare import CONTACT_MARK
+from expectations import suites
+from tasks.connections import connect_database
+from tasks.errors import ConfigurationError, GuardError, SchemaError
+from tasks.fingerprints import columns_of
+from tasks.frames import Entity
 from tasks.gate import pass_gate
-from tasks.hints import hint
-from tasks.ledger.quality import RuleCount
-from tasks.report import build_report, sync_markdown
+from tasks.ident.introspect import Catalogue, described
+from tasks.ledger.store import ConnectionRecord
+from tasks.records import Kind
+from tasks.schema_news import check_types, differences
 from tasks.settings import load_settings
-from tasks.trend import PAST_RUNS, spark, trends
-from tasks.validate import apply_expectations
-from tasks.workspace import Workspace, close_workspace
-from tests.faults.clinic import Clinic
-from tests.faults.clock import Clock
+from tasks.validate import save_thresholds, thresholds_of
+from tasks.whole import SETTING
+from tasks.workspace import close_workspace
+from tests.support.clinic_database import clinic_now
+from tests.support.clinic_steps import UID as STEPS_UID
+from tests.support.clinic_steps import clinic_steps
 from tests.support.sandbox_installation import CLINIC, TOKEN, SandboxInstallation, sandbox_installation
-from tests.support.validated import traces
-
-BROKEN_PHONE = "8 916 МеткаТелефон"
-RULE = "phone_mobile_e164"
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxInstallation]:
+def transferred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxInstallation]:
     with (
         pytest.MonkeyPatch.context() as patch,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch, appointments=60) as found,
+        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch) as found,
     ):
         found.connect()
         found.sync()
-        spoil(found)
+        assert found.differences() == []
         found.remember()
         yield found
 
 
 @pytest.fixture
-def clinic(installed: SandboxInstallation) -> Iterator[SandboxInstallation]:
-    installed.recall()
-    yield installed
+def clinic(transferred: SandboxInstallation) -> Iterator[SandboxInstallation]:
+    transferred.recall()
+    yield transferred
     load_settings.cache_clear()
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Tables that were published, instead of a Prefect server."""
-    made: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        data_docs, "create_table_artifact", lambda table, **named: made.append({"table": table, **named})
-    )
-    monkeypatch.setattr(data_docs, "get_run_logger", lambda: logging.getLogger("run"))
-    return made
+def stamp() -> str:
+    return f"{clinic_now():%Y-%m-%d %H:%M:%S}.000000"
 
 
-def spoil(found: SandboxInstallation, share: int = 5) -> None:
-    with closing(sqlite3.connect(found.database)) as link, link:
-        link.execute(f"UPDATE Persons SET MobilePhone = ? WHERE ID % {share} = 0", (BROKEN_PHONE,))
-
-
-@contextmanager
-def run(found: SandboxInstallation, run_id: str, mode: str = "full", **options: Any) -> Iterator[Workspace]:
-    """The steps up to the validation, told as the task does."""
-    space = pass_gate(run_id, CLINIC, mode, dry_run=options.get("dry_run", False))
-    try:
-        read_changes(space)
-        apply_expectations(space)
-        show_verdicts(space)
-        yield space
-    finally:
-        close_workspace(run_id)
-
-
-def events(found: SandboxInstallation) -> list[tuple[str, str, dict[str, Any]]]:
-    rows = found.ledger.audit(event_prefix="ident-amocrm.quality.", order="asc")
-    return [(row.event, row.level, row.payload) for row in rows]
-
-
-def test_a_run_links_to_its_pages(clinic: SandboxInstallation, told: list[dict[str, Any]]) -> None:
-    with run(clinic, "run-1") as space:
-        report = build_report(space)
-        docs = space.settings.data_docs_pages
-    assert set(report.pages) == {"patient", "appointment"}
-    base = "http://127.0.0.1:4280/"
-    for address in report.pages.values():
-        assert (docs / address.removeprefix(base)).is_file()
-    text = sync_markdown(report, "https://crm.test")
-    assert f"[пациенты]({report.pages['patient']})" in text
-    assert CLINIC in (docs / "index.html").read_text(encoding="utf-8")
-    assert traces(clinic.home / "data-docs", (BROKEN_PHONE, "МеткаТелефон")) == {}
-
-
-def test_the_address_is_the_one_that_is_served(
-    clinic: SandboxInstallation, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("IDENT_AMOCRM_DATA_DOCS_URL", "https://quality.test/docs/")
-    load_settings.cache_clear()
-    with run(clinic, "run-1") as space:
-        assert build_report(space).pages["patient"].startswith(f"https://quality.test/docs/{clinic.uid}/")
-    assert f"(https://quality.test/docs/{clinic.uid}/index.html)" in told[0]["description"]
-
-
-def test_the_table_shows_the_trend(clinic: SandboxInstallation, told: list[dict[str, Any]]) -> None:
-    with run(clinic, "run-1"):
-        pass
-    before = told[-1]["table"]
-    line = next(line for line in before if line["Правило"] == f"{RULE} (пациенты)")
-    assert line["Изменение"] == "впервые"
-    assert line["Что делать"] == "Исправьте мобильный телефон в карточке пациента."
-    assert line["Передача"] == "передаётся без значения"
-    count = int(line["Сейчас"].split(" из ")[0])
-    assert count >= 5
-    spoil(clinic, 2)
-    with run(clinic, "run-2"):
-        pass
-    line = next(line for line in told[-1]["table"] if line["Правило"] == f"{RULE} (пациенты)")
-    now = int(line["Сейчас"].split(" из ")[0])
-    assert now > count
-    assert line["Прошлые запуски"] == f"█ {count}"
-    assert line["Изменение"] == f"▲ +{now - count}"
-    assert {item["key"] for item in told} == {f"quality-{CLINIC}"}
-    assert BROKEN_PHONE not in repr(told)
-
-
-def test_a_tick_tells_of_its_changes_only_and_a_quiet_one_nothing(
-    clinic: SandboxInstallation, told: list[dict[str, Any]]
-) -> None:
-    with run(clinic, "run-1"):
-        pass
-    clinic.sync()  # what was spoiled is known from here on
-    files, tables = snapshot(clinic), len(told)
-    with run(clinic, "quiet", "incremental") as space:
-        assert not space.full
-        assert space.verdicts == []
-        assert space.pages == {}
-    assert (snapshot(clinic), len(told)) == (files, tables)
-    visitor = Clinic(clinic.database, Clock(), random.Random(1))
-    visitor.latest_patient_corrected()
-    person = visitor.store.rows("Persons")[-1]["ID"]
+def ident(clinic: SandboxInstallation, sql: str, *values: object) -> list[Any]:
     with closing(sqlite3.connect(clinic.database)) as link, link:
-        link.execute("UPDATE Persons SET MobilePhone = ? WHERE ID = ?", (BROKEN_PHONE, person))
-    with run(clinic, "tick", "incremental") as space:
-        assert set(space.pages) == {"patient"}
-    line = next(line for line in told[-1]["table"] if line["Правило"] == f"{RULE} (пациенты)")
-    assert line["Сейчас"].endswith("в изменениях с тех пор: 1")
-    ticks = {
-        (row.run_id, row.rule, row.failed) for row in clinic.ledger.quality(clinic.uid) if not row.is_whole
-    }
-    assert ticks == {("tick", RULE, 1)}
+        return link.execute(sql, values).fetchall()
 
 
-def snapshot(found: SandboxInstallation) -> dict[str, float]:
-    root = found.home / "data-docs"
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*")}
+def touch(clinic: SandboxInstallation, table: str, key: int, **values: object) -> None:
+    """Change a row as IDENT does, with its stamp."""
+    column = "ID_Persons" if table == "Patients" else "ID"
+    parts = ", ".join(f"{name} = ?" for name in (*values, "DateTimeChanged"))
+    ident(clinic, f"UPDATE {table} SET {parts} WHERE {column} = ?", *values.values(), stamp(), key)
 
 
-def test_a_dry_run_is_shown_and_not_counted(clinic: SandboxInstallation, told: list[dict[str, Any]]) -> None:
-    with run(clinic, "run-1", dry_run=True) as space:
-        path = space.settings.data_docs_pages / space.pages["patient"]
-        assert "Пробный прогон" in path.read_text(encoding="utf-8")
-    assert told == []
-    assert clinic.ledger.quality(clinic.uid) == []
+def somebody(clinic: SandboxInstallation) -> int:
+    """A patient with a readable mobile phone and an open appointment of the future."""
+    listed = {reject.source_id for _uid, reject in clinic.ledger.rejects(clinic.uid)}
+    rows = ident(
+        clinic,
+        "SELECT ID_Patients FROM Receptions JOIN Persons ON Persons.ID = ID_Patients "
+        "WHERE PlanStart > ? AND ReceptionCanceled IS NULL AND LENGTH(MobilePhone) > 9 AND Surname IS NOT NULL",
+        stamp(),
+    )
+    return next(int(key) for (key,) in rows if key not in listed)
 
 
-def test_what_stops_a_run_is_shown(
-    clinic: SandboxInstallation, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def newcomer(clinic: SandboxInstallation, **person: object) -> tuple[int, int]:
+    """Register somebody with an appointment tomorrow; returns both ids."""
+    key = ident(clinic, "SELECT MAX(ID) + 1 FROM Persons")[0][0]
+    visit = ident(clinic, "SELECT MAX(ID) + 1 FROM Receptions")[0][0]
+    values = {"Surname": "Новая", "Name": "Анна", "MobilePhone": f"+7 916 000-{key:04}"} | person
+    names = ", ".join(values)
+    ident(
+        clinic,
+        f"INSERT INTO Persons (ID, DateTimeChanged, {names}) VALUES (?, ?{', ?' * len(values)})",
+        key,
+        stamp(),
+        *values.values(),
+    )
+    ident(clinic, "INSERT INTO Patients (ID_Persons, DateTimeChanged) VALUES (?, ?)", key, stamp())
+    start = clinic_now().replace(minute=0, second=0, microsecond=0) + timedelta(days=1)
+    ident(
+        clinic,
+        "INSERT INTO Receptions (ID, ID_Patients, PlanStart, PlanEnd, DateTimeAdded, DateTimeChanged, RowVersion)"
+        " SELECT ?, ?, ?, ?, ?, ?, MAX(RowVersion) FROM Receptions",
+        visit,
+        key,
+        f"{start:%Y-%m-%d %H:%M:%S}.000000",
+        f"{start + timedelta(hours=1):%Y-%m-%d %H:%M:%S}.000000",
+        stamp(),
+        stamp(),
+    )
+    return key, visit
+
+
+def listed(clinic: SandboxInstallation) -> dict[tuple[str, int], set[str]]:
+    found: dict[tuple[str, int], set[str]] = {}
+    for _uid, reject in clinic.ledger.rejects(clinic.uid):
+        found.setdefault((reject.entity, reject.source_id), set()).add(reject.reason)
+    return found
+
+
+def contact(clinic: SandboxInstallation, key: int) -> dict[str, Any] | None:
+    """A contact's phones, e-mail and fields, by name."""
+    crm = clinic.witness.look().crm
+    rows = [row for row in crm.contacts if crm.mark(row, CONTACT_MARK).endswith(f"-P-{key}")]
+    return crm.values(rows[0]) | {"last_name": rows[0]["last_name"]} if rows else None
+
+
+# ---- a run -------------------------------------------------------------------------------------------------
+
+
+def test_an_emptied_column_stops_the_run_before_its_first_request(clinic: SandboxInstallation) -> None:
+    ident(clinic, "UPDATE Persons SET City = NULL, DateTimeChanged = ?", stamp())
+    newcomer(clinic)
+    before = clinic.writes()
+    with pytest.raises(GuardError, match=r"columns_emptied \(city\)\. Nothing was sent") as caught:
+        clinic.sync("full")
+    assert caught.value.code == "validation_stop"
+    assert "docs/ru/quality.md#columns_emptied" in caught.value.remedy
+    assert clinic.writes() == before
+
+
+def test_a_table_that_shrank_stops_an_increment_too(clinic: SandboxInstallation) -> None:
+    save_thresholds(clinic.ledger, clinic.uid, {"fewest_rows": "10"}, by="test")
+    ident(clinic, "DELETE FROM Receptions WHERE ID % 2 = 0")
+    newcomer(clinic)
+    before = clinic.writes()
+    with pytest.raises(GuardError, match="rows_volume"):
+        clinic.sync()
+    assert clinic.writes() == before
+
+
+def test_a_first_load_is_stopped_before_its_first_contact(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = pass_gate("stopped", CLINIC, "full", dry_run=False)
-    try:
-        read_changes(space)
-        space.patients = space.patients.drop(columns="city")
-        with pytest.raises(GuardError, match="columns"):
-            apply_expectations(space)
-        show_verdicts(space)
-        text = (space.settings.data_docs_pages / space.pages["patient"]).read_text(encoding="utf-8")
-    finally:
-        close_workspace("stopped")
-    assert "Запуск остановлен" in text
-    assert told[0]["table"][0]["Правило"] == "columns (пациенты)"
-    assert told[0]["table"][0]["Передача"] == "останавливает запуск"
+    with (
+        StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
+        sandbox_installation(tmp_path, crm, monkeypatch, patients=10, appointments=30) as found,
+    ):
+        found.connect()
+        before = found.writes()
+        broken = tuple(
+            replace(rule, arguments={"regex": "("}) if rule.code == "comment_clean" else rule
+            for rule in suites.SUITES[Entity.PATIENT]
+        )
+        monkeypatch.setitem(suites.SUITES, Entity.PATIENT, broken)
+        with pytest.raises(GuardError, match="comment_clean"):
+            found.sync()
+        assert found.writes() == before
+
+
+# ---- a row -------------------------------------------------------------------------------------------------
+
+
+def test_a_patient_without_a_name_waits_with_the_deals_and_comes_with_them(
+    clinic: SandboxInstallation,
+) -> None:
+    held, visit = newcomer(clinic, Surname=None, Name=None)
+    good, other = newcomer(clinic)
+    report = clinic.sync()
+    assert (report.invalid, report.incomplete, report.has_rejects) == (1, 0, True)
+    assert listed(clinic)["patient", held] == {"name_present"}
+    assert listed(clinic)["appointment", visit] == {"patient_kept_back"}
+    deals = clinic.ledger.applied_index(clinic.uid, Kind.LEAD).source_ids.tolist()
+    assert contact(clinic, held) is None
+    assert contact(clinic, good) is not None
+    assert (visit in deals, other in deals) == (False, True)
+    assert clinic.differences() == []
+    touch(clinic, "Persons", held, Surname="Нашлась")
+    clinic.sync()
+    assert ("patient", held) not in listed(clinic)
+    assert ("appointment", visit) not in listed(clinic)
+    assert clinic.differences() == []
+
+
+def test_what_is_held_keeps_the_date_on_which_it_was_first_seen(clinic: SandboxInstallation) -> None:
+    held, visit = newcomer(clinic, Surname=None, Name=None, Email="нет собаки")
+    clinic.sync()
+
+    def seen() -> dict[tuple[int, str], tuple[float, float]]:
+        return {
+            (reject.source_id, reject.reason): (reject.first_seen, reject.last_seen)
+            for _uid, reject in clinic.ledger.rejects(clinic.uid)
+            if reject.source_id in {held, visit}
+        }
+
+    before = seen()
+    assert set(before) == {(held, "name_present"), (held, "email_shape"), (visit, "patient_kept_back")}
+    touch(clinic, "Persons", held, Email="anna@example.org")
+    clinic.sync()
+    after = seen()
+    assert set(after) == {(held, "name_present"), (visit, "patient_kept_back")}
+    for key, (first, last) in after.items():
+        assert first == before[key][0]
+        assert last > before[key][1]
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("wrong", "code"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "disk_full"),
-        (ValueError(f"cannot parse {BROKEN_PHONE}"), "data_docs_failed"),
+        ({"PlanEnd": "2020-01-01 09:00:00.000000"}, "end_not_before_start"),
+        ({"ID_Patients": 999_999}, "patient_known"),
+        ({"PatientAppeared": "2090-01-01 09:00:00.000000"}, "arrived_not_future"),
     ],
 )
-def test_trouble_with_the_pages_is_told_once_and_stops_nothing(
-    clinic: SandboxInstallation,
-    told: list[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    error: Exception,
-    code: str,
+def test_a_wrong_appointment_waits_alone_and_comes_when_it_is_mended(
+    clinic: SandboxInstallation, wrong: dict[str, object], code: str
 ) -> None:
-    def fail(*_arguments: object, **_named: object) -> None:
-        raise error
+    key, visit = newcomer(clinic)
+    good = ident(clinic, "SELECT * FROM Receptions WHERE ID = ?", visit)
+    names = [row[1] for row in ident(clinic, "PRAGMA table_info(Receptions)")]
+    right = {name: good[0][names.index(name)] for name in wrong}
+    touch(clinic, "Receptions", visit, **wrong)
+    clinic.sync()
+    assert listed(clinic)["appointment", visit] == {code}
+    assert contact(clinic, key) is not None
+    assert clinic.ledger.applied_rows(clinic.uid, Kind.LEAD, [visit]) == {}
+    touch(clinic, "Receptions", visit, **right)
+    clinic.sync()
+    assert ("appointment", visit) not in listed(clinic)
+    assert clinic.differences() == []
 
-    with monkeypatch.context() as patch:
-        patch.setattr(pages, "publish", fail)
-        for number in range(2):
-            with run(clinic, f"run-{number}") as space:
-                assert hint(code) in space.warnings
-                assert build_report(space).pages == {}
-    assert events(clinic) == [("ident-amocrm.quality.unpublished", "warning", {"code": code})]
-    assert f"{code} ({type(error).__name__})" in caplog.text
-    assert BROKEN_PHONE not in caplog.text
-    assert {row.run_id for row in clinic.ledger.quality(clinic.uid)} == {"run-0", "run-1"}, (
-        "the trend goes on"
+
+# ---- a value -----------------------------------------------------------------------------------------------
+
+
+def test_a_phone_that_broke_is_withheld_and_amocrm_keeps_the_one_it_has(clinic: SandboxInstallation) -> None:
+    key = somebody(clinic)
+    before = contact(clinic, key)
+    assert before
+    phones = before["Телефон"]
+    assert phones
+    touch(clinic, "Persons", key, MobilePhone="не помнит", City="Новый город")
+    report = clinic.sync()
+    assert (report.incomplete, report.invalid) == (1, 0)
+    after = contact(clinic, key)
+    assert after
+    assert (after["Телефон"], after["IDENT: Город"]) == (phones, "Новый город")
+    assert listed(clinic)["patient", key] == {"phone_mobile_e164"}
+    # Nothing more is owed, by a full read no more than by an increment.
+    assert [clinic.sync(mode).writes for mode in ("incremental", "full")] == [0, 0]
+    assert listed(clinic)["patient", key] == {"phone_mobile_e164"}
+    touch(clinic, "Persons", key, MobilePhone="8 (916) 555-44-33")
+    clinic.sync()
+    mended = contact(clinic, key)
+    assert mended
+    assert "+79165554433" in mended["Телефон"]
+    assert ("patient", key) not in listed(clinic)
+    assert clinic.differences() == []
+
+
+def test_a_phone_that_is_deleted_is_no_broken_one(clinic: SandboxInstallation) -> None:
+    key = somebody(clinic)
+    touch(clinic, "Persons", key, MobilePhone=None, Phone=None)
+    clinic.sync()
+    emptied = contact(clinic, key)
+    assert emptied
+    assert not emptied.get("Телефон")
+    assert ("patient", key) not in listed(clinic)
+
+
+def test_a_newcomer_without_a_readable_phone_comes_with_the_deals(clinic: SandboxInstallation) -> None:
+    key, visit = newcomer(clinic, MobilePhone="12-34", Email="нет", Birthday="1900-01-01")
+    clinic.sync()
+    card = contact(clinic, key)
+    assert card
+    assert not card.get("Телефон")
+    assert listed(clinic)["patient", key] == {"phone_mobile_e164", "email_shape", "birth_date_sentinel"}
+    assert visit in clinic.ledger.applied_index(clinic.uid, Kind.LEAD).source_ids.tolist()
+    assert clinic.differences() == []
+    touch(
+        clinic, "Persons", key, MobilePhone="8 916 777 66 55", Email="anna@example.org", Birthday="1980-02-03"
     )
-    with run(clinic, "run-2") as space:
-        assert space.pages
-    with monkeypatch.context() as patch:
-        patch.setattr(pages, "publish", fail)
-        with run(clinic, "run-3"):
-            pass
-    assert len(events(clinic)) == 2, "trouble that comes back is news"
+    clinic.sync()
+    mended = contact(clinic, key)
+    assert mended
+    assert mended["Телефон"] == {"+79167776655"}
+    assert ("patient", key) not in listed(clinic)
+    assert clinic.differences() == []
 
 
-def test_each_trouble_has_its_remedy() -> None:
-    codes = {
-        PermissionError(errno.EACCES, "Permission denied"): "data_docs_not_writable",
-        OSError(errno.EROFS, "Read-only file system"): "data_docs_not_writable",
-        OSError(errno.EDQUOT, "Quota exceeded"): "disk_full",
-        OSError(errno.EIO, "I/O error"): "data_docs_failed",
-        KeyError("x"): "data_docs_failed",
-    }
-    assert {error: data_docs._code(error) for error in codes} == codes
-    assert all(hint(code) != f"Ошибка {code}. Подробности — в журнале запуска." for code in codes.values())
+def test_a_contact_that_is_adopted_keeps_what_ident_has_broken(clinic: SandboxInstallation) -> None:
+    crm = clinic.witness.look().crm
+    fields = {one["name"]: one["id"] for one in crm.fields.values()}
+    born = {"field_id": fields["IDENT: Дата рождения"], "values": [{"value": "1985-04-05T00:00:00+03:00"}]}
+    phone = {"field_code": "PHONE", "values": [{"value": "+79165550011", "enum_code": "WORK"}]}
+    person = {"last_name": "Новая", "first_name": "Анна", "custom_fields_values": [born, phone]}
+    answer = requests.post(
+        f"{clinic.crm.url}/api/v4/contacts",
+        json=[person],
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        timeout=10,
+    )
+    answer.raise_for_status()
+    key, _visit = newcomer(clinic, MobilePhone="8 916 555-00-11", Birthday="1900-01-01", City="Тверь")
+    report = clinic.sync()
+    assert report.applied["contacts"] == {"create": 0, "update": 1}
+    card = contact(clinic, key)
+    assert card
+    assert (str(card["IDENT: Дата рождения"]), card["IDENT: Город"]) == ("1985-04-05", "Тверь")
 
 
-def test_a_broken_folder_is_told_and_heals_when_it_is_removed(
-    clinic: SandboxInstallation, told: list[dict[str, Any]]
+def test_reconciling_finds_no_fault_with_a_withheld_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root: Path = clinic.home / "data-docs"
-    root.write_text("not a folder", encoding="utf-8")
-    with run(clinic, "run-1") as space:
-        assert space.pages == {}
-        assert hint("data_docs_failed") in space.warnings
-    root.unlink()
-    with run(clinic, "run-2") as space:
-        assert space.pages
-    # Half a result, as a killed run leaves it, and a stranger's file beside.
-    (result,) = [path for path in (root / "results").rglob("*.json") if "patient" in path.parts]
-    result.write_text(result.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    (root / "results" / clinic.uid / "stray.json").write_text("{", encoding="utf-8")
-    with run(clinic, "run-3") as space:
-        assert space.pages
-        index = (space.settings.data_docs_pages / clinic.uid / "index.html").read_text(encoding="utf-8")
-    assert index.count("<td><a ") == 3
+    with clinic_steps(tmp_path, monkeypatch) as steps:
+        steps.sync("full")
+        phones = steps.field_id(Kind.CONTACT, "phone_mobile")
+        contacts = steps.ledger.applied_index(STEPS_UID, Kind.CONTACT)
+        key, amo_id = next(
+            (int(one), int(amo))
+            for one, amo in zip(contacts.source_ids, contacts.amo_ids, strict=True)
+            if steps.value(Kind.CONTACT, int(amo), phones)
+        )
+        phone = steps.value(Kind.CONTACT, amo_id, phones)
+        sql = (
+            "UPDATE Persons SET MobilePhone = 'не помнит', Phone = NULL, Birthday = '1900-01-01' WHERE ID = ?"
+        )
+        steps.ident(sql, key)
+        assert steps.sync("full").incomplete >= 1
+        before = steps.crm.admin("stats")["writes"]
+        found = steps.reconcile().found
+        assert key not in {one for ids in found.values() for one in ids}
+        assert steps.crm.admin("stats")["writes"] == before
+        assert steps.value(Kind.CONTACT, amo_id, phones) == phone
 
 
-def counts(rule: str, *failed: int, since: int = 0, entity: str = "patient") -> list[RuleCount]:
-    whole = [
-        RuleCount(rule, 100, number, entity, f"run{place}", is_whole=True, at=place)
-        for place, number in enumerate(failed)
+def test_an_appointment_goes_without_an_impossible_end(clinic: SandboxInstallation) -> None:
+    _key, visit = newcomer(clinic)
+    clinic.sync()
+    ident(clinic, "UPDATE Receptions SET PlanEnd = PlanStart WHERE ID = ?", visit)
+    touch(clinic, "Receptions", visit, Comment="Другая заметка")
+    clinic.sync()
+    assert listed(clinic)["appointment", visit] == {"duration_plausible"}
+    # amoCRM keeps the end that it has; everything else follows.
+    assert clinic.differences() == [f"deal {visit}: IDENT: Окончание приёма"]
+
+
+# ---- the table as a whole ----------------------------------------------------------------------------------
+
+
+def test_silence_in_working_hours_is_told_once(clinic: SandboxInstallation) -> None:
+    clinic.sync()
+    assert clinic.sync().warnings == clinic.sync().warnings
+    always = {"opens": "0", "closes": "24", "working_days": "1,2,3,4,5,6,7", "quiet_hours": "3"}
+    save_thresholds(clinic.ledger, clinic.uid, always, by="test")
+    scope = f"clinic:{clinic.uid}"
+    stored = clinic.ledger.setting(scope, SETTING) or {}
+    old = (clinic_now() - timedelta(hours=5)).isoformat(timespec="seconds")
+    ident(clinic, "UPDATE Receptions SET DateTimeChanged = MIN(DateTimeChanged, ?)", old.replace("T", " "))
+    clinic.ledger.put_setting(scope, SETTING, {**stored, "newest": old, "told": ""}, by="test")
+    told = [warning for warning in clinic.sync().warnings if "давно ничего не меняется" in warning]
+    assert len(told) == 1
+    events = [row.event for row in clinic.ledger.audit(limit=200)]
+    assert events.count("ident-amocrm.database.unusual") == 1
+    assert not [warning for warning in clinic.sync().warnings if "давно ничего не меняется" in warning]
+
+
+def test_thresholds_are_a_setting_of_the_clinic(clinic: SandboxInstallation) -> None:
+    ledger, uid = clinic.ledger, clinic.uid
+    save_thresholds(ledger, uid, {"longest_appointment_hours": "2", "working_days": "1,2"}, by="test")
+    chosen = thresholds_of(ledger, uid)
+    assert (chosen.longest_appointment_hours, chosen.working_days) == (2.0, (1, 2))
+    _key, visit = newcomer(clinic)
+    start = datetime.fromisoformat(
+        ident(clinic, "SELECT PlanStart FROM Receptions WHERE ID = ?", visit)[0][0]
+    )
+    touch(clinic, "Receptions", visit, PlanEnd=f"{start + timedelta(hours=3):%Y-%m-%d %H:%M:%S}.000000")
+    clinic.sync()
+    assert listed(clinic)["appointment", visit] == {"duration_plausible"}
+    save_thresholds(ledger, uid, {"longest_appointment_hours": ""}, by="test")
+    assert thresholds_of(ledger, uid).longest_appointment_hours == 12.0
+    for nonsense in ({"opens": "30"}, {"colour": "red"}, {"opens": "21"}, {"working_days": "8"}):
+        with pytest.raises(ConfigurationError):
+            save_thresholds(ledger, uid, nonsense, by="test")
+    assert thresholds_of(ledger, uid).working_days == (1, 2)
+
+
+# ---- another IDENT -----------------------------------------------------------------------------------------
+
+
+def test_a_new_version_of_ident_is_told_before_anything_is_sent(clinic: SandboxInstallation) -> None:
+    ident(clinic, "ALTER TABLE Persons ADD COLUMN Telegram TEXT")
+    ident(clinic, "ALTER TABLE Receptions ADD COLUMN VideoLink TEXT")
+    ident(clinic, "ALTER TABLE Patients DROP COLUMN Profession")
+    space = pass_gate(str(uuid4()), CLINIC, "incremental", dry_run=False)
+    close_workspace(space.run_id)
+    said = [warning for warning in space.warnings if warning.startswith("Изменилась база IDENT.")]
+    assert said == [
+        "Изменилась база IDENT. Появились колонки: Persons.telegram (text), Receptions.videolink (text).",
+        "Изменилась база IDENT. Исчезли колонки: Patients.profession (text).",
     ]
-    return [*whole, *([RuleCount(rule, 5, since, entity, "tick", at=1000)] if since else [])]
+    clinic.sync()
+    events = [row for row in clinic.ledger.audit(limit=200) if row.event.endswith("database.changed")]
+    assert [row.payload for row in events] == [{"added": 2, "removed": 1, "retyped": 0}]
+    assert not [warning for warning in clinic.sync().warnings if warning.startswith("Изменилась база")]
 
 
-def test_the_worst_comes_first_and_what_is_well_is_left_out() -> None:
-    actions = {("patient", rule): action for rule, action in ACTIONS.items()}
-    found = trends(
-        [
-            *counts("slot", 50),
-            *counts("phone", 3, 9),
-            *counts("mail", 30, 4),
-            *counts("name", 1, 1),
-            *counts("well", 0, 0),
-            *counts("cured", 2, 0),
-            *counts("long_cured", 2, 0, 0),
-            *counts("fresh", 0, since=2),
-            *counts("gone", 7),
-        ],
-        actions,
+def test_a_column_of_another_kind_stops_the_transfer() -> None:
+    before = {
+        "persons": {"id": "int", "email": "nvarchar", "birthday": "date"},
+        "receptions": {"planstart": "datetime"},
+    }
+    record = ConnectionRecord(
+        name="Север", clinic_uid="n", block_name="b", timezone="Europe/Moscow", fingerprint={}
     )
-    assert [trend.rule for trend in found] == ["name", "phone", "mail", "fresh", "cured", "slot"]
-    lines = {trend.rule: trend.line(actions["patient", trend.rule], "", "") for trend in found}
-    assert lines["phone"]["Изменение"] == "▲ +6"
-    assert lines["mail"]["Изменение"] == "▼ −26"
-    assert lines["name"]["Изменение"] == "без изменений"
-    assert lines["cured"]["Сейчас"] == "0 из 100"
-    assert lines["fresh"]["Сейчас"] == "0 из 100, в изменениях с тех пор: 2"
+
+    def catalogue(types: dict[str, dict[str, str]]) -> Catalogue:
+        return Catalogue({table: frozenset(found) for table, found in types.items()}, types)
+
+    known = ConnectionRecord(
+        name="Север",
+        clinic_uid="n",
+        block_name="b",
+        timezone="Europe/Moscow",
+        fingerprint={"types": described(catalogue(before)), "columns": columns_of(catalogue(before))},
+    )
+    wider = {
+        "persons": {"id": "bigint", "email": "varchar", "birthday": "nvarchar"},
+        "receptions": {"planstart": "datetime2"},
+    }
+    check_types(known, catalogue(wider))
+    (line,) = differences(described(catalogue(before)), described(catalogue(wider)))
+    assert line == (
+        "Сменили тип колонки: Persons.Birthday: date → nvarchar, Persons.Email: nvarchar → varchar, "
+        "Persons.ID: int → bigint, Receptions.PlanStart: datetime → datetime2."
+    )
+    other = {**before, "receptions": {"planstart": "nvarchar"}}
+    with pytest.raises(SchemaError, match=r"Receptions\.PlanStart \(datetime → nvarchar\)") as caught:
+        check_types(known, catalogue(other))
+    assert caught.value.code == "schema_retyped"
+    check_types(record, catalogue(other))
 
 
-ACTIONS = {
-    "name": "quarantine",
-    "phone": "withhold",
-    "mail": "withhold",
-    "well": "withhold",
-    "fresh": "withhold",
-    "cured": "withhold",
-    "long_cured": "withhold",
-    "slot": "skip",
-}
-
-
-def test_the_past_is_short_and_drawn() -> None:
-    (trend,) = trends(counts("phone", *range(20)), {("patient", "phone"): "withhold"})
-    assert trend.past == list(range(20 - PAST_RUNS - 1, 20))
-    assert trend.line("withhold", "", "")["Прошлые запуски"] == "▆▇▇▇███ 12 · 13 · 14 · 15 · 16 · 17 · 18"
-    assert spark([0, 0]) == "▁▁"
-    assert spark([0, 1, 100]) == "▁▂█"
-    assert spark([]) == ""
+def test_connecting_again_accepts_another_ident(clinic: SandboxInstallation) -> None:
+    ident(clinic, "ALTER TABLE Persons ADD COLUMN Telegram TEXT")
+    connect_database(CLINIC, clinic.connection(), clinic.ledger)
+    assert not [warning for warning in clinic.sync().warnings if warning.startswith("Изменилась база")]
