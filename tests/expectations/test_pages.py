@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from expectations.gate import Verdict
-from expectations.pages.site import IDS, remove_abandoned
+from expectations.pages.outcome import IDS
+from expectations.pages.site import remove_abandoned
 from expectations.pages.view import INDEX_LIMIT
 from expectations.suites import load_rules
 from expectations.whole import Whole
