@@ -34,7 +34,7 @@ def dirty(rows: int = 200) -> pd.DataFrame:
                 "patient_id": key,
                 "last_name": None if key % 20 == 0 else MARKS[0],
                 "first_name": None if key % 20 == 0 else MARKS[1],
-                "phone_mobile": MARKS[2] if bad else "+79000000001",
+                "phone_mobile": MARKS[2] if bad else f"+7900{key:07d}",
                 "email": MARKS[3] if bad else "a@b.ru",
                 "birth_date": pd.Timestamp(MARKS[5]) if bad else pd.Timestamp("1980-01-01"),
                 "comment": MARKS[4],
