@@ -20,6 +20,7 @@ from tasks.planning.holding import FOR_A_PERSON
 from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
 from tasks.seen import leave_out_seen
+from tasks.waived import due_by_waivers, needs_full_read
 from tasks.workspace import Workspace, workspace
 
 __all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes", "read_patients"]
@@ -124,7 +125,10 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
     now = space.reader.now()
     due = stored.get(FULL_DUE)
     full = (
-        space.mode == "full" or MARK not in stored or (due is not None and now >= datetime.fromisoformat(due))
+        space.mode == "full"
+        or MARK not in stored
+        or (due is not None and now >= datetime.fromisoformat(due))
+        or needs_full_read(space)
     )
     if full:
         return space.reader.everything(window), True
@@ -134,12 +138,14 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
 
 
 def _due(space: Workspace) -> tuple[frozenset[int], frozenset[int]]:
-    """Return what waits in the ledger: interrupted, deferred or released rows, by id without a window."""
+    """Return what waits in the ledger: interrupted, deferred, released, waived rows, by id without a window."""
     waiting = space.ledger.open_keys(space.uid)
     released = space.ledger.released_keys(space.uid)
+    waived = due_by_waivers(space)
     patients = waiting.get(Kind.CONTACT, frozenset()) | released.get(Kind.CONTACT, frozenset())
+    patients |= waived[Entity.PATIENT]
     due = {key for kind in (Kind.LEAD, Kind.LINK, Kind.NOTE) for key in waiting.get(kind, frozenset())}
-    due |= released.get(Kind.LEAD, frozenset())
+    due |= released.get(Kind.LEAD, frozenset()) | waived[Entity.APPOINTMENT]
     if not due:
         return patients, frozenset()
     with database_errors(space.connection):

@@ -13,12 +13,14 @@ from tasks.errors import GuardError
 from tasks.frames import Entity
 from tasks.planning.chains import held_back
 from tasks.records import Kind, Reject
+from tasks.waived import accepted, settle_waivers
 from tasks.workspace import Workspace, workspace
 
 if TYPE_CHECKING:
     from expectations.gate import Verdict
+    from expectations.suites import Rule
 
-__all__ = ["CHAIN", "apply_expectations", "severity_of", "validate", "validate_patients"]
+__all__ = ["CHAIN", "apply_expectations", "rules_of", "severity_of", "validate", "validate_patients"]
 
 #: Reason of a row that is good itself, but whose reschedule chain has a row that is not.
 CHAIN = "chain_held_back"
@@ -38,6 +40,7 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
     known = space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist()
     references = {"patients": {*known, *space.patient_ids}}
     space.appointments = _validated(space, Entity.APPOINTMENT, space.appointments, references)
+    settle_waivers(space)
     return dict(space.broken)
 
 
@@ -61,7 +64,10 @@ def _validated(
     # The import costs seconds and 250 MB; a tick without changes must not pay for it.
     from expectations.gate import validate as validate_frame  # noqa: PLC0415
 
-    verdict = validate_frame(frame, entity, references=references, now=space.reader.now())
+    passes = accepted(space, entity)
+    verdict = validate_frame(
+        frame, entity, references=references, now=space.reader.now(), accepted=passes
+    )
     if verdict.stop:
         written = "no deal was" if space.ahead else "nothing was"
         raise GuardError(
@@ -112,11 +118,16 @@ def _clear_stale(
         space.ledger.clear_rejects(space.uid, entity.value, stale)
 
 
-def severity_of(entity: Entity, code: str) -> str:
-    """Return the severity of a rule, empty where no suite has one of this code."""
+def rules_of(entity: Entity) -> list[Rule]:
+    """Return the rules of a suite, with what an analyst reads about each."""
     from expectations.suites import load_rules  # noqa: PLC0415 - beside the other import of this room
 
-    return next((rule.severity for rule in load_rules(entity) if rule.code == code), "")
+    return load_rules(entity)
+
+
+def severity_of(entity: Entity, code: str) -> str:
+    """Return the severity of a rule, empty where no suite has one of this code."""
+    return next((rule.severity for rule in rules_of(entity) if rule.code == code), "")
 
 
 @task(name="validate", cache_policy=NO_CACHE, persist_result=False)

@@ -25,6 +25,7 @@ from tasks.ident.reader import Changes, IdentReader
 from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.ledger.waivers import WaiverRecord
 from tasks.loading.ports import Load
 from tasks.mapping.drift import Drift
 from tasks.mapping.model import Mapping as CardMapping
@@ -125,6 +126,8 @@ class Workspace:
     broken: Counter[str] = field(default_factory=Counter)  # failing rows by rule
     invalid: int = 0
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
+    waivers: tuple[WaiverRecord, ...] | None = None  # as they were when the run began, see tasks.waived
+    waivers_at: float = 0.0
     stops: list[str] = field(default_factory=list)
     unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
     cards: dict[Kind, CardTable] = field(default_factory=dict)
