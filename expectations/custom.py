@@ -23,11 +23,10 @@ from great_expectations.expectations.metrics.map_metric_provider import (  # typ
 )
 
 __all__ = [
-    "ExpectAmountNotNegative",
     "ExpectColumnValuesToBeE164",
     "ExpectColumnValuesToBeInReference",
-    "ExpectEndNotBeforeStart",
-    "ExpectPatientToHaveAName",
+    "ExpectEitherToBeFilled",
+    "ExpectNotBefore",
     "references",
 ]
 
@@ -100,22 +99,6 @@ class ExpectColumnValuesToBeInReference(ColumnMapExpectation):
     args_keys: ClassVar[tuple[str, ...]] = ("column", "reference")
 
 
-class _NotNegative(ColumnMapMetricProvider):
-    condition_metric_name = "column_values.not_negative"
-
-    @column_condition_partial(engine=PandasExecutionEngine)
-    def _pandas(cls, column: pd.Series[Any], **_: Any) -> pd.Series[bool]:  # noqa: N805
-        return (pd.to_numeric(column.astype(object).map(float)) >= 0).astype(bool)
-
-
-class ExpectAmountNotNegative(ColumnMapExpectation):
-    """Money is zero or more."""
-
-    map_metric: ClassVar[str] = "column_values.not_negative"
-    success_keys: ClassVar[tuple[str, ...]] = ("mostly",)
-    args_keys: ClassVar[tuple[str, ...]] = ("column",)
-
-
 class _EitherPresent(ColumnPairMapMetricProvider):
     condition_metric_name = "column_pair_values.either_present"
     condition_domain_keys = PAIR_DOMAIN
@@ -126,11 +109,11 @@ class _EitherPresent(ColumnPairMapMetricProvider):
         return (column_A.notna() | column_B.notna()).astype(bool)
 
 
-class ExpectPatientToHaveAName(ColumnPairMapExpectation):
+class ExpectEitherToBeFilled(ColumnPairMapExpectation):
     """At least one of two columns is filled."""
 
-    column_A: str = "last_name"  # noqa: N815 - upstream's name
-    column_B: str = "first_name"  # noqa: N815 - upstream's name
+    column_A: str  # noqa: N815 - upstream's name
+    column_B: str  # noqa: N815 - upstream's name
     ignore_row_if: str = "neither"
     domain_keys: ClassVar[tuple[str, ...]] = PAIR_DOMAIN  # type: ignore[assignment]
     map_metric: ClassVar[str] = "column_pair_values.either_present"
@@ -148,11 +131,11 @@ class _NotBefore(ColumnPairMapMetricProvider):
         return (column_A >= column_B).astype(bool)
 
 
-class ExpectEndNotBeforeStart(ColumnPairMapExpectation):
+class ExpectNotBefore(ColumnPairMapExpectation):
     """The first instant is not before the second; rows that miss one of them pass."""
 
-    column_A: str = "end_at"  # noqa: N815 - upstream's name
-    column_B: str = "start_at"  # noqa: N815 - upstream's name
+    column_A: str  # noqa: N815 - upstream's name
+    column_B: str  # noqa: N815 - upstream's name
     ignore_row_if: str = "either_value_is_missing"
     domain_keys: ClassVar[tuple[str, ...]] = PAIR_DOMAIN  # type: ignore[assignment]
     map_metric: ClassVar[str] = "column_pair_values.not_before"

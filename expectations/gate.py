@@ -14,7 +14,7 @@ import pandas as pd
 from expectations.suites import Rule, load_rules, load_suite
 from tasks.frames import FRAMES, Entity
 
-__all__ = ["Failure", "Verdict", "validate"]
+__all__ = ["Accepted", "Failure", "Verdict", "validate"]
 
 #: Positions of failing rows and nothing else: any other format writes values into results and pages.
 RESULT_FORMAT = {
@@ -24,10 +24,13 @@ RESULT_FORMAT = {
     "return_unexpected_index_query": False,
     "partial_unexpected_count": 0,
 }
+#: Almost all that nanoseconds can hold.
+EARLIEST, LATEST = pd.Timestamp("1700-01-01"), pd.Timestamp("2260-01-01")
 OLDEST_BIRTH = datetime(1900, 1, 1)  # noqa: DTZ001 - a calendar day
 KEYS = {Entity.PATIENT: "patient_id", Entity.APPOINTMENT: "appointment_id"}
 
 Failure = tuple[int, str, str, str]  # source id, rule code, column name, severity
+Accepted = Collection[tuple[int | None, str]]  # source id, or nothing for the whole clinic, and rule code
 
 
 @dataclass(slots=True)
@@ -35,18 +38,28 @@ class Verdict:
     """What a suite said.
 
     Attributes:
-        good: Rows that may go on.
+        good: Rows that may go on, without the values that are withheld.
         rejects: Rows kept back because they are wrong.
         skipped: Rows kept back because they are not (yet) to be transferred.
+        withheld: Values taken out of rows that go on.
         warnings: Rows that go on, but somebody should look at.
+        waived: What failed and was accepted by a person.
         stop: Codes of rules about the whole table that failed, or could not be evaluated.
+        remarks: Codes of rules about the whole table that failed, and stop nothing.
+        results: Each rule with how many rows it checked and how many failed.
+        outcome: The result as Great Expectations has it, without any value, for its pages.
     """
 
     good: pd.DataFrame
     rejects: list[Failure] = field(default_factory=list)
     skipped: list[Failure] = field(default_factory=list)
+    withheld: list[Failure] = field(default_factory=list)
     warnings: list[Failure] = field(default_factory=list)
+    waived: list[Failure] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    results: list[tuple[Rule, int, int]] = field(default_factory=list)
+    outcome: Any = field(default=None, repr=False)
 
 
 def validate(
@@ -55,6 +68,7 @@ def validate(
     *,
     references: Mapping[str, Collection[int]] | None = None,
     now: datetime,
+    accepted: Accepted = (),
 ) -> Verdict:
     """Validate a canonical frame.
 
@@ -63,35 +77,81 @@ def validate(
         entity: Which suite to run.
         references: Key sets the suite refers to (``patients`` for appointments).
         now: The clinic's wall clock, naive.
+        accepted: What an analyst accepts as it is; rules that cannot be waived are not.
 
     Returns:
         The verdict; ``good`` keeps columns and dtypes and has a fresh index.
     """
     frame = frame.reset_index(drop=True)  # positions, not keys: they work where the key itself is broken
-    rules = load_rules(entity)
-    results = _run(frame, entity, references or {}, now)
-    verdict = Verdict(frame)
-    kept_back = np.zeros(len(frame), dtype=bool)
-    keys = frame[KEYS[entity]].to_numpy()
-    for rule, result in zip(rules, results, strict=True):
-        if result.success:
-            continue
-        positions = result.result.get("unexpected_index_list")
-        if _broken(result) or rule.action == "stop" or positions is None:
-            verdict.stop.append(rule.code)
-            continue
-        failures = [(int(keys[place]), rule.code, rule.column, rule.severity) for place in positions]
-        _file(verdict, rule, failures)
-        if rule.action != "report":
-            kept_back[positions] = True
-    verdict.good = frame[~kept_back].reset_index(drop=True)
+    verdict = Verdict(frame.copy(deep=False))
+    verdict.outcome = _run(frame, entity, references or {}, now)
+    found = {
+        config.meta["code"]: result
+        for result in verdict.outcome.results
+        if (config := result.expectation_config) is not None and config.meta
+    }
+    judge = _Judge(verdict, frame[KEYS[entity]] if KEYS[entity] in frame else pd.Series(), set(accepted))
+    for rule in load_rules(entity):
+        judge.judge(rule, found[rule.code])
+    verdict.good = verdict.good[~judge.kept_back].reset_index(drop=True)
     return verdict
 
 
-def _file(verdict: Verdict, rule: Rule, failures: list[Failure]) -> None:
-    {"quarantine": verdict.rejects, "skip": verdict.skipped, "report": verdict.warnings}[rule.action].extend(
-        failures
-    )
+class _Judge:
+    """Turns the results of rules into what becomes of rows and values."""
+
+    def __init__(self, verdict: Verdict, keys: pd.Series, accepted: set[tuple[int | None, str]]) -> None:
+        self._verdict, self._accepted = verdict, accepted
+        self._keys = keys.to_numpy()
+        self.kept_back = np.zeros(len(verdict.good), dtype=bool)
+
+    def judge(self, rule: Rule, result: Any) -> None:
+        """Take in the result of one rule."""
+        checked = len(self._verdict.good)
+        positions = result.result.get("unexpected_index_list")
+        if not result.success and (_broken(result) or (positions is None and not rule.is_table)):
+            # A rule that could not be evaluated has found nothing wrong, and nothing right either.
+            self._verdict.results.append((rule, checked, checked))
+            self._verdict.stop.append(rule.code)
+            return
+        if rule.is_table:
+            self._verdict.results.append((rule, 1, 0 if result.success else 1))
+            if not result.success and not self._accepts(rule, None):
+                listed = self._verdict.stop if rule.action == "stop" else self._verdict.remarks
+                listed.append(rule.code)
+            return
+        self._verdict.results.append((rule, checked, len(positions or ())))
+        self._rows(rule, positions or ())
+
+    def _rows(self, rule: Rule, positions: Collection[int]) -> None:
+        failing = []
+        for place in positions:
+            key = int(self._keys[place])
+            failure = (key, rule.code, rule.column, rule.severity)
+            if self._accepts(rule, key):
+                self._verdict.waived.append(failure)
+                continue
+            failing.append(place)
+            self._file(rule).append(failure)
+        if not failing:
+            return
+        if rule.action == "withhold":
+            column = self._verdict.good[rule.column]
+            kept = ~column.index.isin(failing)
+            self._verdict.good[rule.column] = column.where(kept).astype(column.dtype)
+        elif rule.action != "report":
+            self.kept_back[failing] = True
+
+    def _accepts(self, rule: Rule, key: int | None) -> bool:
+        return rule.waivable and bool({(key, rule.code), (None, rule.code)} & self._accepted)
+
+    def _file(self, rule: Rule) -> list[Failure]:
+        return {
+            "quarantine": self._verdict.rejects,
+            "withhold": self._verdict.withheld,
+            "skip": self._verdict.skipped,
+            "report": self._verdict.warnings,
+        }[rule.action]
 
 
 def _broken(result: Any) -> bool:
@@ -102,7 +162,7 @@ def _broken(result: Any) -> bool:
 
 def _run(
     frame: pd.DataFrame, entity: Entity, references: Mapping[str, Collection[int]], now: datetime
-) -> list[Any]:
+) -> Any:
     """Run the suite in a context of its own: one shared by two threads gives silently wrong results."""
     import great_expectations as gx  # noqa: PLC0415
     from great_expectations.core.validation_definition import ValidationDefinition  # noqa: PLC0415
@@ -126,30 +186,26 @@ def _run(
             "today": now,
             **tokens,
         }
-        outcome = definition.run(
+        return definition.run(
             batch_parameters={"dataframe": _checked(frame)},
             expectation_parameters=parameters,
             result_format=RESULT_FORMAT,
         )
-    by_code = {
-        config.meta["code"]: result
-        for result in outcome.results
-        if (config := result.expectation_config) is not None and config.meta
-    }
-    return [by_code[rule.code] for rule in load_rules(entity)]
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give times naive nanoseconds of UTC, for the rules only.
+    """Give times naive nanoseconds of UTC and money as floats, for the rules only.
 
-    Bounds on other units are compared value by value in Python, and zoned columns go through a conversion
-    upstream that pandas has deprecated.
+    Bounds on other units are compared value by value in Python, zoned columns go through a conversion
+    upstream that pandas has deprecated, and decimals are no numbers to it.
     """
     columns: dict[str, pd.Series] = {}
     for name, dtype in frame.dtypes.items():
         kind = str(dtype)
         if kind.startswith("datetime64"):
             naive = frame[name].dt.tz_convert(None) if "UTC" in kind else frame[name]
-            inside = naive.between(pd.Timestamp("1700-01-01"), pd.Timestamp("2260-01-01"))
-            columns[str(name)] = naive.where(inside).astype("datetime64[ns]")
+            # What nanoseconds cannot hold is as far away as they reach, and as implausible.
+            columns[str(name)] = naive.clip(EARLIEST, LATEST).astype("datetime64[ns]")  # type: ignore[call-overload]
+        elif kind.startswith("decimal"):
+            columns[str(name)] = frame[name].astype("float64")
     return frame.assign(**columns)

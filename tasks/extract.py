@@ -20,6 +20,7 @@ from tasks.planning.holding import FOR_A_PERSON
 from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
 from tasks.seen import leave_out_seen
+from tasks.validate import judges_rows
 from tasks.waived import due_by_waivers, needs_full_read
 from tasks.workspace import Workspace, workspace
 
@@ -128,7 +129,7 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
         space.mode == "full"
         or MARK not in stored
         or (due is not None and now >= datetime.fromisoformat(due))
-        or needs_full_read(space)
+        or needs_full_read(space, judges_rows)
     )
     if full:
         return space.reader.everything(window), True
@@ -138,7 +139,7 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
 
 
 def _due(space: Workspace) -> tuple[frozenset[int], frozenset[int]]:
-    """Return what waits in the ledger: interrupted, deferred, released, waived rows, by id without a window."""
+    """Return what waits: interrupted, deferred, released, waived rows, by id without a window."""
     waiting = space.ledger.open_keys(space.uid)
     released = space.ledger.released_keys(space.uid)
     waived = due_by_waivers(space)

@@ -183,19 +183,24 @@ def end_of(record: ConnectionRecord, *, until: str | None = None, days: int | No
     Raises:
         ConfigurationError: When the day is none, or both are given.
     """
+    if days is not None and until is None:
+        return time.time() + days * DAY
+    last = _day(until) if until is not None and days is None else None
+    if last is None:
+        _refuse(
+            "The last day of the waiver cannot be read.",
+            f"Give one of --until, such as 2026-06-30, or --days, 1 to {LONGEST_DAYS}.",
+            "waiver_days",
+        )
+    zone = ZoneInfo(record.timezone)
+    return datetime.combine(last + timedelta(days=1), clock(), tzinfo=zone).timestamp()
+
+
+def _day(text: str) -> date | None:
     try:
-        if until is not None and days is None:
-            after = date.fromisoformat(until) + timedelta(days=1)
-            return datetime.combine(after, clock(), tzinfo=ZoneInfo(record.timezone)).timestamp()
-        if days is not None and until is None:
-            return time.time() + days * DAY
+        return date.fromisoformat(text.strip())
     except ValueError:
-        pass
-    _refuse(
-        "The last day of the waiver cannot be read.",
-        f"Give one of --until, such as 2026-06-30, or --days, 1 to {LONGEST_DAYS}.",
-        "waiver_days",
-    )
+        return None
 
 
 def checked_waivers(
@@ -266,8 +271,7 @@ def waive_rows(
         record: The clinic.
         entity: Patient or appointment.
         reason: Code of the rule.
-        ids: The rows, which must be listed under the rule; ``None`` for every row of the clinic, also those to
-            come.
+        ids: The rows, which must be listed under the rule; ``None`` for every row, also those to come.
         note: Why.
         by: Who says so.
         until: Epoch seconds.

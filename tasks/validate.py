@@ -14,13 +14,22 @@ from tasks.frames import Entity
 from tasks.planning.chains import held_back
 from tasks.records import Kind, Reject
 from tasks.waived import accepted, settle_waivers
+from tasks.withholding import note_withheld
 from tasks.workspace import Workspace, workspace
 
 if TYPE_CHECKING:
     from expectations.gate import Verdict
     from expectations.suites import Rule
 
-__all__ = ["CHAIN", "apply_expectations", "rules_of", "severity_of", "validate", "validate_patients"]
+__all__ = [
+    "CHAIN",
+    "apply_expectations",
+    "judges_rows",
+    "rules_of",
+    "severity_of",
+    "validate",
+    "validate_patients",
+]
 
 #: Reason of a row that is good itself, but whose reschedule chain has a row that is not.
 CHAIN = "chain_held_back"
@@ -65,9 +74,7 @@ def _validated(
     from expectations.gate import validate as validate_frame  # noqa: PLC0415
 
     passes = accepted(space, entity)
-    verdict = validate_frame(
-        frame, entity, references=references, now=space.reader.now(), accepted=passes
-    )
+    verdict = validate_frame(frame, entity, references=references, now=space.reader.now(), accepted=passes)
     if verdict.stop:
         written = "no deal was" if space.ahead else "nothing was"
         raise GuardError(
@@ -75,24 +82,32 @@ def _validated(
             remedy=f"Look at the validation artifact of this run; {written} written.",
             code="validation_stop",
         )
-    space.broken.update(rule for _key, rule, _column, _severity in [*verdict.rejects, *verdict.warnings])
+    failures = [*verdict.rejects, *verdict.withheld, *verdict.warnings]
+    space.broken.update(rule for _key, rule, _column, _severity in failures)
     return _quarantine(space, entity, frame, verdict)
 
 
 def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
     """List what is kept back and return the rows that go on."""
+    held_keys = {key for key, _rule, _column, _severity in verdict.rejects}
+    withheld = [failure for failure in verdict.withheld if failure[0] not in held_keys]
     rejects = {
         (key, rule): Reject(entity.value, key, rule, column)
-        for key, rule, column, _severity in verdict.rejects
+        for key, rule, column, _severity in [*verdict.rejects, *verdict.withheld]
     }
-    space.invalid += len({key for key, _rule in rejects})
+    space.invalid += len(held_keys)
+    space.incomplete += len({key for key, _rule, _column, _severity in withheld})
+    note_withheld(space, entity, [(key, column) for key, _rule, column, _severity in withheld])
     told = {(known.source_id, known.reason) for _uid, known in space.ledger.rejects(space.uid)}
     space.fresh_rejects += len({key for key, rule in rejects if (key, rule) not in told})
     good = verdict.good
     if entity is Entity.APPOINTMENT:
         held = held_back(frame, good)
         good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
-        rejects |= {(key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id") for key in held}
+        rejects |= {
+            (key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id", held_by=holder)
+            for key, holder in held.items()
+        }
     for key, rule, column, _severity in verdict.skipped:
         # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
         rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
@@ -106,16 +121,13 @@ def _clear_stale(
     space: Workspace, entity: Entity, read: Collection[int], reasons: Collection[tuple[int, str]]
 ) -> None:
     """Forget what was wrong with the rows read now and is no more; what still is keeps its first date."""
-    fresh = set(read)
-    stale = {
-        reject.source_id
-        for _uid, reject in space.ledger.rejects(space.uid)
-        if reject.entity == entity.value
-        and reject.source_id in fresh
-        and (reject.source_id, reject.reason) not in reasons
-    }
-    if stale:
-        space.ledger.clear_rejects(space.uid, entity.value, stale)
+    fresh, stale = set(read), dict[str, set[int]]()
+    for _uid, reject in space.ledger.rejects(space.uid):
+        here = reject.entity == entity.value and reject.source_id in fresh
+        if here and (reject.source_id, reject.reason) not in reasons:
+            stale.setdefault(reject.reason, set()).add(reject.source_id)
+    for reason, ids in stale.items():
+        space.ledger.clear_rejects(space.uid, entity.value, ids, reason)
 
 
 def rules_of(entity: Entity) -> list[Rule]:
@@ -123,6 +135,11 @@ def rules_of(entity: Entity) -> list[Rule]:
     from expectations.suites import load_rules  # noqa: PLC0415 - beside the other import of this room
 
     return load_rules(entity)
+
+
+def judges_rows(entity: str, code: str) -> bool:
+    """Tell whether a rule is about single rows; one about the whole table leaves none to be read again."""
+    return not any(rule.is_table for rule in rules_of(Entity(entity)) if rule.code == code)
 
 
 def severity_of(entity: Entity, code: str) -> str:

@@ -7,6 +7,7 @@ when the waiver ends. A waiver of a whole rule does not know its rows: its end m
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from tasks.events import emit
 from tasks.frames import Entity
@@ -42,9 +43,15 @@ def accepted(space: Workspace, entity: Entity) -> frozenset[tuple[int | None, st
     )
 
 
-def needs_full_read(space: Workspace) -> bool:
-    """Tell whether a whole rule is in force again: nobody knows which rows passed."""
-    return any(one.waiver.source_id is None for one in _over(space))
+def needs_full_read(space: Workspace, judges_rows: Callable[[str, str], bool]) -> bool:
+    """Tell whether a rule is in force again for all rows: nobody knows which ones passed.
+
+    Args:
+        space: The run.
+        judges_rows: Tells of an entity and a rule whether it is about single rows.
+    """
+    ended = (one.waiver for one in _over(space) if one.waiver.source_id is None)
+    return any(judges_rows(one.entity, one.reason) for one in ended)
 
 
 def due_by_waivers(space: Workspace) -> dict[Entity, frozenset[int]]:

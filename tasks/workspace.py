@@ -124,7 +124,10 @@ class Workspace:
     gone: dict[Kind, frozenset[int]] = field(default_factory=dict)
     patient_ids: frozenset[int] = frozenset()  # as read, before what is wrong was kept back
     broken: Counter[str] = field(default_factory=Counter)  # failing rows by rule
+    withheld: dict[Entity, dict[int, frozenset[str]]] = field(default_factory=dict)  # data, by row
+    left_out: dict[Kind, dict[int, frozenset[str]]] = field(default_factory=dict)  # the same, by card
     invalid: int = 0
+    incomplete: int = 0  # rows that go without a value
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
     waivers: tuple[WaiverRecord, ...] | None = None  # as they were when the run began, see tasks.waived
     waivers_at: float = 0.0

@@ -130,7 +130,7 @@ def show_row(
     ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show one row: why it is kept back, what to do, what waits for it, what was waived, where to look it up."""
+    """Show one row: why it is kept back, what to do, what waits for it, what was waived, its key in IDENT."""
     ledger = open_session(prefect=False)
     from tasks.explain import chosen_clinic
     from tasks.review_row import look_at
@@ -143,7 +143,9 @@ def _page(row: Row) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    reasons = table("Причины", "Причина", "Поле", "Важность", "Что это значит", "Что делать", "Впервые", "Снова")
+    reasons = table(
+        "Причины", "Причина", "Поле", "Важность", "Что это значит", "Что делать", "Впервые", "Снова"
+    )
     for one in row.reasons:
         reasons.add_row(
             one["reason"],

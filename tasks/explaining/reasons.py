@@ -19,6 +19,11 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
     "name_present": ("neither last nor first name is filled in", "не заполнены ни фамилия, ни имя"),
     "phone_mobile_e164": ("the mobile phone is not a phone number", "мобильный телефон не похож на номер"),
     "phone_other_e164": ("the other phone is not a phone number", "второй телефон не похож на номер"),
+    "birth_date_plausible": (
+        "the birthday is in the future or too long ago",
+        "дата рождения в будущем или слишком давняя",
+    ),
+    "email_shape": ("the e-mail is not an address", "адрес электронной почты не похож на адрес"),
     # Rules about other rows
     "chain_held_back": (
         "a later row of its reschedule chain did not pass",

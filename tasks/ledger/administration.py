@@ -166,7 +166,7 @@ class Administration:
             return [dict(row) for row in link.execute(query).mappings()]
 
     def drop_settings(self, scope: str) -> None:
-        """Forget every setting of a scope with its history: what a form was answered, once it was acted on."""
+        """Forget every setting of a scope with its history: a form that was acted on."""
         with self.database.write() as link:
             link.execute(sa.delete(setting).where(setting.c.scope == scope))
             link.execute(sa.delete(setting_history).where(setting_history.c.scope == scope))

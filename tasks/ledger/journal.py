@@ -274,13 +274,15 @@ class Journal:
             with self.database.write() as connection:
                 self._add_rejects(connection, clinic_uid, rejects)
 
-    def clear_rejects(self, clinic_uid: str, entity: str, ids: Collection[int]) -> None:
-        """Forget rejects of rows that are good now."""
+    def clear_rejects(
+        self, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
+    ) -> None:
+        """Forget rejects of rows that are good now, or good in this respect."""
         known = {row.source_id for _uid, row in self.rejects(clinic_uid) if row.entity == entity}
         good = known & set(ids)
         if good:
             with self.database.write() as connection:
-                _clear_rejects(connection, clinic_uid, entity, good)
+                _clear_rejects(connection, clinic_uid, entity, good, reason)
 
     def rejects(self, clinic_uid: str | None = None) -> list[tuple[str, Reject]]:
         """Return rejects with their clinic, by entity and id."""
@@ -387,12 +389,10 @@ def _drop_waiting(connection: sa.Connection, clinic_uid: str, kind: Kind, ids: C
     )
 
 
-def _clear_rejects(connection: sa.Connection, clinic_uid: str, entity: str, ids: Collection[int]) -> None:
+def _clear_rejects(
+    connection: sa.Connection, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
+) -> None:
+    of_entity = sa.and_(reject.c.clinic_uid == clinic_uid, reject.c.entity == entity)
+    condition = of_entity if reason is None else sa.and_(of_entity, reject.c.reason == reason)
     for part in chunks(ids):
-        connection.execute(
-            sa.delete(reject).where(
-                reject.c.clinic_uid == clinic_uid,
-                reject.c.entity == entity,
-                reject.c.source_id.in_(part),
-            )
-        )
+        connection.execute(sa.delete(reject).where(condition, reject.c.source_id.in_(part)))

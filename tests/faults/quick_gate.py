@@ -28,6 +28,7 @@ def _judge(
     *,
     references: Mapping[str, Collection[int]] | None = None,
     now: datetime,
+    accepted: Collection[tuple[int | None, str]] = (),
 ) -> Verdict:
     verdict = Verdict(frame)
     kept_back = pd.Series(data=False, index=frame.index)
