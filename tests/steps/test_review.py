@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -66,6 +67,13 @@ class Dirty:
         self.change("UPDATE Persons SET Surname = '', Name = '' WHERE ID = ?", self.nameless)
         self.change("UPDATE Persons SET MobilePhone = ? WHERE ID = ?", BROKEN_PHONE, self.phoneless)
         self.change("UPDATE Receptions SET PlanEnd = datetime(PlanStart, '-1 hour') WHERE ID = ?", self.early)
+        long_ago = f"{clinic_now() - timedelta(days=3):%Y-%m-%d %H:%M:%S}"
+        for table, key in (
+            ("Persons", self.nameless),
+            ("Persons", self.phoneless),
+            ("Receptions", self.early),
+        ):
+            self.change(f"UPDATE {table} SET DateTimeChanged = ? WHERE ID = ?", long_ago, key)
 
     def _patients(self) -> list[int]:
         return self._ids(
