@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from expectations.suites import Rule, load_rules, load_suite
+from expectations.thresholds import Thresholds
+from expectations.whole import Whole, measures
 from tasks.frames import FRAMES, Entity
 
 __all__ = ["Accepted", "Failure", "Verdict", "validate"]
@@ -26,7 +28,6 @@ RESULT_FORMAT = {
 }
 #: Almost all that nanoseconds can hold.
 EARLIEST, LATEST = pd.Timestamp("1700-01-01"), pd.Timestamp("2260-01-01")
-OLDEST_BIRTH = datetime(1900, 1, 1)  # noqa: DTZ001 - a calendar day
 KEYS = {Entity.PATIENT: "patient_id", Entity.APPOINTMENT: "appointment_id"}
 
 Failure = tuple[int, str, str, str]  # source id, rule code, column name, severity
@@ -46,6 +47,8 @@ class Verdict:
         waived: What failed and was accepted by a person.
         stop: Codes of rules about the whole table that failed, or could not be evaluated.
         remarks: Codes of rules about the whole table that failed, and stop nothing.
+        taken_out: Source id and column of every value that is withheld.
+        named: Columns that a rule about the whole table names.
         results: Each rule with how many rows it checked and how many failed.
         outcome: The result as Great Expectations has it, without any value, for its pages.
     """
@@ -58,6 +61,8 @@ class Verdict:
     waived: list[Failure] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    taken_out: list[tuple[int, str]] = field(default_factory=list)
+    named: dict[str, list[str]] = field(default_factory=dict)
     results: list[tuple[Rule, int, int]] = field(default_factory=list)
     outcome: Any = field(default=None, repr=False)
 
@@ -69,6 +74,8 @@ def validate(
     references: Mapping[str, Collection[int]] | None = None,
     now: datetime,
     accepted: Accepted = (),
+    thresholds: Thresholds | None = None,
+    whole: Whole | None = None,
 ) -> Verdict:
     """Validate a canonical frame.
 
@@ -76,15 +83,18 @@ def validate(
         frame: Canonical frame of the entity.
         entity: Which suite to run.
         references: Key sets the suite refers to (``patients`` for appointments).
-        now: The clinic's wall clock, naive.
+        now: The clinic's wall clock with its zone; a naive one counts as UTC.
         accepted: What an analyst accepts as it is; rules that cannot be waived are not.
+        thresholds: The clinic's own.
+        whole: What is known of the whole table, of which the frame may be a part.
 
     Returns:
         The verdict; ``good`` keeps columns and dtypes and has a fresh index.
     """
     frame = frame.reset_index(drop=True)  # positions, not keys: they work where the key itself is broken
     verdict = Verdict(frame.copy(deep=False))
-    verdict.outcome = _run(frame, entity, references or {}, now)
+    parameters = _parameters(frame, entity, now, thresholds or Thresholds(), whole or Whole())
+    verdict.outcome = _run(frame, entity, references or {}, parameters)
     found = {
         config.meta["code"]: result
         for result in verdict.outcome.results
@@ -116,6 +126,8 @@ class _Judge:
             return
         if rule.is_table:
             self._verdict.results.append((rule, 1, 0 if result.success else 1))
+            if not result.success:
+                self._verdict.named[rule.code] = (result.result.get("details") or {}).get("columns", [])
             if not result.success and not self._accepts(rule, None):
                 listed = self._verdict.stop if rule.action == "stop" else self._verdict.remarks
                 listed.append(rule.code)
@@ -136,9 +148,11 @@ class _Judge:
         if not failing:
             return
         if rule.action == "withhold":
-            column = self._verdict.good[rule.column]
-            kept = ~column.index.isin(failing)
-            self._verdict.good[rule.column] = column.where(kept).astype(column.dtype)
+            for name in (rule.column, *rule.takes_along):
+                column = self._verdict.good[name]
+                kept = ~column.index.isin(failing)
+                self._verdict.good[name] = column.where(kept).astype(column.dtype)
+                self._verdict.taken_out += [(int(self._keys[place]), name) for place in failing]
         elif rule.action != "report":
             self.kept_back[failing] = True
 
@@ -160,8 +174,39 @@ def _broken(result: Any) -> bool:
     return bool(info) and ("raised_exception" not in info or bool(info["raised_exception"]))
 
 
+def _parameters(
+    frame: pd.DataFrame, entity: Entity, now: datetime, thresholds: Thresholds, whole: Whole
+) -> dict[str, Any]:
+    """Return what the rules are told only now: the time, the clinic's thresholds, what the table was."""
+    local = now.replace(tzinfo=None)
+    today = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    utc = local if now.tzinfo is None else now.astimezone(UTC).replace(tzinfo=None)
+    return {
+        "columns": list(FRAMES[entity]),
+        "declared": {name: str(dtype) for name, dtype in FRAMES[entity].items()},
+        "found": {str(name): str(dtype) for name, dtype in frame.dtypes.items()},
+        "today": today,
+        "oldest_birth": today - timedelta(days=365.25 * thresholds.oldest_age_years),
+        "latest_stamp": utc + timedelta(hours=thresholds.clock_tolerance_hours),
+        "furthest_start": utc + timedelta(days=thresholds.furthest_days_ahead),
+        "longest_hours": thresholds.longest_appointment_hours,
+        "quiet_hours": thresholds.quiet_hours,
+        "smallest_ratio": 1 - thresholds.largest_fall,
+        "largest_ratio": 1 + thresholds.largest_growth,
+        "vanished_share": thresholds.vanished_share,
+        "missing_phones": thresholds.missing_phones,
+        "fewest_rows": thresholds.fewest_rows,
+        "filled_before": dict(whole.filled_before),
+        "is_full": whole.is_full,
+        **measures(whole, thresholds, local),
+    }
+
+
 def _run(
-    frame: pd.DataFrame, entity: Entity, references: Mapping[str, Collection[int]], now: datetime
+    frame: pd.DataFrame,
+    entity: Entity,
+    references: Mapping[str, Collection[int]],
+    parameters: Mapping[str, Any],
 ) -> Any:
     """Run the suite in a context of its own: one shared by two threads gives silently wrong results."""
     import great_expectations as gx  # noqa: PLC0415
@@ -180,15 +225,9 @@ def _run(
     )
     definition = context.validation_definitions.add(definition)
     with hold({name: pd.Index(list(keys)) for name, keys in references.items()}) as tokens:
-        parameters: dict[str, Any] = {
-            "columns": list(FRAMES[entity]),
-            "oldest_birth": OLDEST_BIRTH,
-            "today": now,
-            **tokens,
-        }
         return definition.run(
             batch_parameters={"dataframe": _checked(frame)},
-            expectation_parameters=parameters,
+            expectation_parameters={**parameters, **tokens},
             result_format=RESULT_FORMAT,
         )
 

@@ -41,6 +41,7 @@ class Rule:
             ``column`` is added where no other argument names one.
         waivable: Whether an analyst may accept what fails.
         is_table: Whether the rule judges the table as a whole.
+        takes_along: Further columns that are withheld with this one: they were computed from it.
     """
 
     code: str
@@ -53,6 +54,7 @@ class Rule:
     arguments: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     waivable: bool = True
     is_table: bool = False
+    takes_along: tuple[str, ...] = ()
 
     @property
     def link(self) -> str:

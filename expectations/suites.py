@@ -33,7 +33,7 @@ def load_suite(entity: Entity) -> Any:
     """
     import great_expectations as gx  # noqa: PLC0415 - costs seconds and 250 MB
 
-    from expectations import custom  # noqa: F401, PLC0415 - importing registers the rules
+    from expectations import batch, custom  # noqa: F401, PLC0415 - importing registers the rules
 
     rules = SUITES[entity]
     suite = gx.ExpectationSuite(name=f"{entity.value}s", expectations=[rule.configuration for rule in rules])

@@ -9,6 +9,8 @@ import pandas as pd
 
 import expectations.gate
 from expectations.gate import Verdict
+from expectations.thresholds import Thresholds
+from expectations.whole import Whole
 from tasks.frames import Entity
 
 __all__ = ["install"]
@@ -29,6 +31,8 @@ def _judge(
     references: Mapping[str, Collection[int]] | None = None,
     now: datetime,
     accepted: Collection[tuple[int | None, str]] = (),
+    thresholds: Thresholds | None = None,
+    whole: Whole | None = None,
 ) -> Verdict:
     verdict = Verdict(frame)
     kept_back = pd.Series(data=False, index=frame.index)
