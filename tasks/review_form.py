@@ -160,7 +160,7 @@ def decision_form(clinic: str) -> Form:
             title="Номера строк",
             kind="text",
             default="",
-            hint=f"Номера в IDENT через запятую, или «{ALL_ROWS}»: все строки правила, при принятии и будущие.",
+            hint=f"Номера в IDENT через запятую или «{ALL_ROWS}»: все строки правила, принять — и будущие.",
         ),
         Question(name="note", title="Почему можно принять", kind="text", default="", hint=NOTE_HINT),
         Question(

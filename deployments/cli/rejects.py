@@ -143,30 +143,32 @@ def _page(row: Row) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    reasons = table(
-        "Причины", "Причина", "Поле", "Важность", "Что это значит", "Что делать", "Впервые", "Снова"
-    )
+    lines = [Text(f"{row.clinic}: {row.entity} {row.source_id} (в IDENT: {row.look_up})", style="bold")]
+    if not row.reasons:
+        lines.append(Text("Ничего не задерживает."))
     for one in row.reasons:
-        reasons.add_row(
-            one["reason"],
-            one["field"],
-            one["severity"] or "—",
-            one["explanation"],
-            f"{one['remedy']} {one['link']}".strip(),
-            one["first_seen"],
-            one["last_seen"],
-        )
-    waits = table("Ждут этой строки", "Что", "ID в IDENT", "Причина")
-    for held in row.holds:
-        waits.add_row(held["entity"], str(held["source_id"]), held["reason"])
-    waived = table("Принято аналитиком", "Причина", "Строки", "До", "Состояние", "Кто", "Почему")
+        place = ", ".join(part for part in (one["field"], one["severity"]) if part)
+        lines += [
+            Text(f"\n{one['reason']} ({place})", style="bold"),
+            Text(f"  {one['explanation']}. С {one['first_seen']}, последний раз {one['last_seen']}."),
+            Text(f"  Что делать: {one['remedy']} {one['link']}".rstrip()),
+        ]
+        if one["held_by"] is not None:
+            lines.append(Text(f"  Задерживает строка {one['held_by']}."))
+        if one["released"]:
+            lines.append(Text("  Повтор уже разрешён."))
+    if row.holds:
+        waiting = ", ".join(f"{held['entity']} {held['source_id']}" for held in row.holds)
+        lines += [Text("\nЖдут этой строки", style="bold"), Text(f"  {waiting}")]
     for one in row.waivers:
-        rows = "все" if one["all_rows"] else "эта"
-        waived.add_row(one["reason"], rows, one["until"], one["state"], one["waived_by"], one["note"])
-    title = Text(f"{row.clinic}: {row.entity} {row.source_id}. Найти в IDENT: {row.look_up}", style="bold")
-    parts = [title, reasons if row.reasons else Text("Ничего не задерживает.")]
-    parts += [waits] * bool(row.holds) + [waived] * bool(row.waivers)
-    return Group(*parts)
+        which = "все строки" if one["all_rows"] else "эта строка"
+        lines += [
+            Text(f"\nПринято: {one['reason']}, {which}, {one['state']}", style="bold"),
+            Text(f"  До {one['until']}; {one['waived_by']}: {one['note']}"),
+        ]
+        if one["revoked_by"]:
+            lines.append(Text(f"  Отозвано {one['revoked_at']}: {one['revoked_by']}"))
+    return Group(*lines)
 
 
 def retry_rejects(
