@@ -183,7 +183,7 @@ def end_of(record: ConnectionRecord, *, until: str | None = None, days: int | No
     Raises:
         ConfigurationError: When the day is none, or both are given.
     """
-    if days is not None and until is None:
+    if days is not None and until is None and 1 <= days <= LONGEST_DAYS:
         return time.time() + days * DAY
     last = _day(until) if until is not None and days is None else None
     if last is None:

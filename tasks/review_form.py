@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -133,7 +133,6 @@ def publish_groups(clinic: str, scope: str) -> int:
             rows, key=f"rejects-{slug(record.name)}", description=f"Не передано, «{record.name}»: {total}"
         )
         ledger.put_setting(scope, LISTED, {"rules": len(found)}, by=scope)
-        get_run_logger().info("%d rules keep back %d rows", len(found), total)
     return len(found)
 
 
