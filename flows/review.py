@@ -25,7 +25,7 @@ class Review(BaseModel):
     clinic: str = Field(default="", title="Клиника", description="Пусто, если подключена одна.")
 
 
-@flow(name="review-rejects", flow_run_name="{review.clinic}: разбор", persist_result=False)
+@flow(name="review-rejects", flow_run_name="Разбор непереданного {review.clinic}", persist_result=False)
 def review_rejects(review: Review) -> State[None]:
     """Разобрать, что не передано: таблица по правилам, затем форма — повторить, принять на время, отозвать.
 

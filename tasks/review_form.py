@@ -183,14 +183,13 @@ def _label(group: Group) -> str:
 
 
 def _text(record: ConnectionRecord, found: Sequence[Group]) -> str:
-    lines = [f"## Не передано: «{record.name}»", "", "| Правило | Строк | Номера в IDENT |", "|---|---:|---|"]
-    lines += [
-        f"| {group.reason.explanation} (`{group.reason.code}`) | {len(group.ids)} | {group.shown_ids} |"
-        for group in found[:RULES_SHOWN]
-    ]
+    """Return what stands above the form; Prefect shows four lines of it, the rest when it is scrolled."""
+    total = sum(len(group.ids) for group in found)
+    counts = f"**«{record.name}»: не передано строк — {total}, правил — {len(found)}.**"
+    lines = [f"{counts} Что исправить в IDENT — в таблице запуска, вкладка «Artifacts». Номера:", ""]
+    lines += [f"- `{group.reason.code}`: {group.shown_ids or '—'}" for group in found[:RULES_SHOWN]]
     if len(found) > RULES_SHOWN:
-        lines += ["", f"Остальные правила ({len(found) - RULES_SHOWN}) — в таблице запуска, «Artifacts»."]
-    lines += ["", "Что значит каждое и что исправить в IDENT — в таблице запуска, вкладка «Artifacts»."]
+        lines.append(f"- и ещё {len(found) - RULES_SHOWN} — в таблице.")
     return "\n".join(lines)
 
 

@@ -17,7 +17,8 @@ RETRY: Final = "затем верните строку в очередь (reject
 DEPENDENT: Final = frozenset({"chain_held_back", "patient_kept_back", "patient_held"})
 #: What amoCRM's own codes mean; the others stand in ``REASONS``.
 ANSWERS: Final[dict[str, str]] = {
-    "patient_held": "не передан её пациент",
+    "patient_held": "пациент этого приёма не передан",
+    "patient_kept_back": "пациент этого приёма не передан",
     "NotSupportedChoice": "amoCRM не знает такого значения: варианта списка, поля, этапа или пользователя",
     "InvalidType": "поле amoCRM не того типа, какой нужен этому значению",
     "FieldMissing": "в amoCRM не заполнено обязательное поле",
@@ -55,4 +56,6 @@ def refusal_text(reason: str) -> tuple[str, str]:
     """Return what a reason means and what to do about it, in Russian."""
     known = REASONS.get(reason)
     meaning = ANSWERS.get(reason) or (known[1] if known else f"amoCRM отклонила карточку, код {reason}")
+    if not meaning.startswith("amoCRM"):
+        meaning = meaning[:1].upper() + meaning[1:]
     return meaning, REMEDIES.get(reason, ANY_REMEDY)
