@@ -100,10 +100,13 @@ def list_rejects(
 
 def _listing(rows: list[Listed]) -> Group:
     from rich.console import Group
+    from rich.text import Text
 
     from tasks.review import at
 
     listing = table("Не передано", "Клиника", "Что", "ID в IDENT", "Причина", "Поле", "С")
+    for column in listing.columns:
+        column.overflow = "fold"  # a code that is cut cannot be copied
     for row in rows[:SHOWN]:
         listing.add_row(
             row.clinic,
@@ -111,15 +114,16 @@ def _listing(rows: list[Listed]) -> Group:
             str(row.reject.source_id),
             row.reject.reason,
             row.reject.field,
-            at(row.reject.first_seen),
+            at(row.reject.first_seen)[:10],
         )
-    if len(rows) > SHOWN:
-        listing.caption = f"Показаны первые {SHOWN} из {len(rows)}; все: rejects export ФАЙЛ"
+    lines = [Text(f"Показаны {SHOWN} из {len(rows)}; все: rejects export ФАЙЛ")] * (len(rows) > SHOWN)
     counted = Counter((row.clinic, row.reject.entity, row.reason) for row in rows)
-    summary = table("По причинам", "Клиника", "Что", "Причина", "Строк", "Что это значит", "Что делать")
     for (name, kind, why), count in counted.most_common():
-        summary.add_row(name, kind, why.code, str(count), why.explanation, why.remedy)
-    return Group(listing, summary)
+        lines += [
+            Text(f"\n{name}, {kind}, {why.code}: {count}", style="bold"),
+            Text(f"  {why.explanation}. {why.remedy}"),
+        ]
+    return Group(listing, *lines)
 
 
 def show_row(

@@ -31,6 +31,7 @@ from tasks.review import (
 )
 from tasks.review_row import look_at
 from tasks.settings import load_settings
+from tasks.validate import apply_expectations
 from tests.support.clinic_database import clinic_now
 from tests.support.sandbox_installation import (
     CLINIC,
@@ -283,17 +284,13 @@ def test_a_corrected_row_leaves_by_itself(clinic: Dirty) -> None:
 def test_what_is_waived_while_a_run_is_under_way_is_left_to_the_next(
     clinic: Dirty, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support import sandbox_installation as steps
-
-    judge = steps.apply_expectations
-
     def late(space: Any) -> Any:
         clinic.waive("appointment", END, clinic.early)
-        return judge(space)
+        return apply_expectations(space)
 
     retry_rows(clinic.place.ledger, clinic.record, "appointment", [clinic.early], None)
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "apply_expectations", late)
+        patch.setattr("tests.support.sandbox_installation.apply_expectations", late)
         clinic.sync()
     assert clinic.early not in clinic.sent(Kind.LEAD)
     clinic.sync()
