@@ -47,6 +47,7 @@ class Verdict:
         waived: What failed and was accepted by a person.
         stop: Codes of rules about the whole table that failed, or could not be evaluated.
         remarks: Codes of rules about the whole table that failed, and stop nothing.
+        passed: Codes of rules about the whole table that failed, and were accepted by a person.
         taken_out: Source id and column of every value that is withheld.
         named: Columns that a rule about the whole table names.
         results: Each rule with how many rows it checked and how many failed.
@@ -61,6 +62,7 @@ class Verdict:
     waived: list[Failure] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
     taken_out: list[tuple[int, str]] = field(default_factory=list)
     named: dict[str, list[str]] = field(default_factory=dict)
     results: list[tuple[Rule, int, int]] = field(default_factory=list)
@@ -128,9 +130,8 @@ class _Judge:
             self._verdict.results.append((rule, 1, 0 if result.success else 1))
             if not result.success:
                 self._verdict.named[rule.code] = (result.result.get("details") or {}).get("columns", [])
-            if not result.success and not self._accepts(rule, None):
-                listed = self._verdict.stop if rule.action == "stop" else self._verdict.remarks
-                listed.append(rule.code)
+                held = self._verdict.stop if rule.action == "stop" else self._verdict.remarks
+                (self._verdict.passed if self._accepts(rule, None) else held).append(rule.code)
             return
         self._verdict.results.append((rule, checked, len(positions or ())))
         self._rows(rule, positions or ())
@@ -209,15 +210,11 @@ def _run(
     parameters: Mapping[str, Any],
 ) -> Any:
     """Run the suite in a context of its own: one shared by two threads gives silently wrong results."""
-    import great_expectations as gx  # noqa: PLC0415
     from great_expectations.core.validation_definition import ValidationDefinition  # noqa: PLC0415
-    from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 
     from expectations.custom import references as hold  # noqa: PLC0415
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    context = _context()
     source = context.data_sources.add_pandas("frames")
     batch = source.add_dataframe_asset(entity.value).add_batch_definition_whole_dataframe("whole")
     definition = ValidationDefinition(
@@ -230,6 +227,27 @@ def _run(
             expectation_parameters={**parameters, **tokens},
             result_format=RESULT_FORMAT,
         )
+
+
+def _context() -> Any:
+    """Return a context that keeps nothing on the disk and says nothing, to nobody."""
+    import great_expectations as gx  # noqa: PLC0415
+    from great_expectations.data_context.types.base import (  # noqa: PLC0415
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    return gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            # The default makes a folder for pages that nobody asked for, in every run.
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+            analytics_enabled=False,
+        ),
+    )
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:

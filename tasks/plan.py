@@ -22,6 +22,7 @@ from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.holding import (
     MANY_PAST_MOVES,
     NOT_IN_AMOCRM,
+    PATIENT_BACK,
     moves_of_the_past,
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
@@ -30,10 +31,8 @@ from tasks.seen import SEEN, seen_now
 from tasks.withholding import hold_withheld, without_withheld
 from tasks.workspace import CardTable, Workspace, workspace
 
-__all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
+__all__ = ["STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
 
-#: Reason of an appointment whose patient is kept back.
-PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
 #: Name of the clinic's setting that names the deals long over that were moved today.
 PAST_MOVES = "past_moves"
@@ -208,13 +207,15 @@ def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
         and row.action is Action.CREATE
         and space.owners.get(row.source_id) not in expected
     ]
-    if back and not space.dry_run:
+    left_out = set(back)
+    if not space.dry_run:
+        entity = Entity.APPOINTMENT.value
         listed = [
-            Reject(Entity.APPOINTMENT.value, key, PATIENT_BACK, "patient_id", held_by=space.owners.get(key))
-            for key in back
+            Reject(entity, key, PATIENT_BACK, "patient_id", held_by=space.owners.get(key)) for key in back
         ]
         space.ledger.add_rejects(space.uid, listed)
-    left_out = set(back)
+        free = {key for key in space.owners if key not in left_out}
+        space.ledger.clear_rejects(space.uid, entity, free, PATIENT_BACK)
     return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in left_out]
 
 

@@ -28,6 +28,7 @@ class SyncReport:
     mode: str
     extracted: dict[str, int]
     invalid: int
+    incomplete: int
     planned: dict[str, Any]
     applied: dict[str, Any]
     rejected: int
@@ -50,7 +51,7 @@ class SyncReport:
     @property
     def has_rejects(self) -> bool:
         """Tell whether a person has something to look at."""
-        return bool(self.invalid or self.rejected or self.ambiguous or self.unsettled)
+        return bool(self.invalid or self.incomplete or self.rejected or self.ambiguous or self.unsettled)
 
 
 def build_report(space: Workspace) -> SyncReport:
@@ -73,6 +74,7 @@ def build_report(space: Workspace) -> SyncReport:
         mode="full" if space.full else "incremental",
         extracted=dict(space.extracted),
         invalid=space.invalid,
+        incomplete=space.incomplete,
         planned=_tally(space, None),
         applied=_tally(space, space.ledger.settled(space.run_id, OutcomeState.APPLIED)),
         rejected=states[OutcomeState.REJECTED],
@@ -158,6 +160,7 @@ def _totals(result: SyncReport) -> list[str]:
         "| Итог | Строк |",
         "|---|---:|",
         f"| Не прошли проверку данных | {result.invalid} |",
+        f"| Переданы без ошибочного значения | {result.incomplete} |",
         f"| Отклонены amoCRM | {result.rejected} |",
         f"| Отложены до следующего запуска | {result.deferred} |",
         f"| Ответ amoCRM потерян, проверяется | {result.ambiguous + result.unsettled} |",
@@ -181,7 +184,7 @@ def report(run_id: str) -> dict[str, Any]:
     data = result.as_dict()
     lost = result.ambiguous + result.unsettled
     news = bool(space.fresh_rejects or result.rejected or lost)
-    worth_telling = bool(space.plan or news or space.full or space.dry_run)
+    worth_telling = bool(space.plan or news or space.remarks or space.full or space.dry_run)
     if worth_telling:
         base_url = str(space.client.base_url)
         artifact_id = create_markdown_artifact(

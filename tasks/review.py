@@ -18,7 +18,7 @@ from tasks.frames import Entity
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.ledger.waivers import WaiverRecord
 from tasks.records import Reject, Waiver
-from tasks.validate import rules_of
+from tasks.validate import rule_of
 
 __all__ = [
     "ENTITIES",
@@ -104,12 +104,8 @@ def at(moment: float) -> str:
 
 def known_reason(entity: str, code: str) -> Reason:
     """Return what a reason means."""
-    if entity in set(Entity):
-        for rule in rules_of(Entity(entity)):
-            if rule.code == code:
-                return Reason(
-                    code, rule.severity, rule.explanation, rule.remedy, rule.link, waivable=rule.waivable
-                )
+    if entity in set(Entity) and (rule := rule_of(Entity(entity), code)):
+        return Reason(code, rule.severity, rule.explanation, rule.remedy, rule.link, waivable=rule.waivable)
     meaning, remedy = refusal_text(code)
     return Reason(code, "", meaning, remedy)
 
@@ -347,7 +343,7 @@ def refuse_waiver(entity: str, reason: str) -> None:
             "Waive or correct the row that holds it: ident-amocrm rejects show",
             "waits_for_another",
         )
-    rule = next((rule for rule in rules_of(Entity(entity)) if rule.code == reason), None)
+    rule = rule_of(Entity(entity), reason)
     if rule is None:
         _refuse(
             f"There is no rule {reason!r} for a row of this kind ({entity}).",

@@ -126,6 +126,8 @@ class Workspace:
     broken: Counter[str] = field(default_factory=Counter)  # failing rows by rule
     withheld: dict[Entity, dict[int, frozenset[str]]] = field(default_factory=dict)  # data, by row
     left_out: dict[Kind, dict[int, frozenset[str]]] = field(default_factory=dict)  # the same, by card
+    counts: dict[str, int] = field(default_factory=dict)  # rows of the tables in IDENT
+    remarks: list[str] = field(default_factory=list)  # rules about a whole table that failed and stop nothing
     invalid: int = 0
     incomplete: int = 0  # rows that go without a value
     fresh_rejects: int = 0  # of them, those nobody has been told about yet

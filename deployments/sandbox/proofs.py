@@ -101,13 +101,13 @@ class Witness:
 
     @staticmethod
     def kept_back(view: View, listed: set[int]) -> Proof:
-        """A patient who fails validation is not in amoCRM and is listed."""
-        invalid = view.wanted.invalid_patients
-        missing = invalid - listed
+        """A patient who is kept back, or goes without a broken value, is listed; nobody else is."""
+        wanted = view.wanted.listed_patients
+        wrong = wanted ^ listed
         return Proof(
-            "Patients with an unreadable phone are kept back and listed with the reason",
-            bool(invalid) and not missing,
-            f"{len(invalid)} kept back" if not missing else f"not listed: {sorted(missing)[:SHOWN]}",
+            "Patients with an unreadable phone go without it and are listed with the reason",
+            bool(wanted) and not wrong,
+            f"{len(wanted)} listed" if not wrong else f"listed wrongly or not: {sorted(wrong)[:SHOWN]}",
         )
 
 

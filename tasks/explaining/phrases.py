@@ -100,6 +100,10 @@ SENTENCES: Final[dict[str, Pair]] = {
         "{what} {id} is kept back by {reason}: field {field}, {severity}, first seen {since}, last {seen}.",
         "{what} {id} задержан: {reason}, поле {field}, {severity}, впервые {since}, последний раз {seen}.",
     ),
+    "value_withheld": (
+        "{what} {id} goes without {field}: {reason}, first seen {since}, last {seen}.",
+        "{what} {id} передаётся без поля {field}: {reason}, впервые {since}, последний раз {seen}.",
+    ),
     "unplanned": ("No run has planned it.", "Ни один запуск её не планировал."),
     "planned": ("{at}: {action} (run {run}).", "{at}: {action} (запуск {run})."),
     "planned_change": (

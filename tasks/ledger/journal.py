@@ -277,10 +277,9 @@ class Journal:
     def clear_rejects(
         self, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
     ) -> None:
-        """Forget rejects of rows that are good now, or good in this respect."""
-        known = {row.source_id for _uid, row in self.rejects(clinic_uid) if row.entity == entity}
-        good = known & set(ids)
-        if good:
+        """Forget rejects of rows that are good now, or those of one reason."""
+        found = [row for _uid, row in self.rejects(clinic_uid) if reason in {None, row.reason}]
+        if good := {row.source_id for row in found if row.entity == entity} & set(ids):
             with self.database.write() as connection:
                 _clear_rejects(connection, clinic_uid, entity, good, reason)
 
@@ -393,6 +392,6 @@ def _clear_rejects(
     connection: sa.Connection, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
 ) -> None:
     of_entity = sa.and_(reject.c.clinic_uid == clinic_uid, reject.c.entity == entity)
-    condition = of_entity if reason is None else sa.and_(of_entity, reject.c.reason == reason)
+    of_entity &= sa.true() if reason is None else reject.c.reason == reason
     for part in chunks(ids):
-        connection.execute(sa.delete(reject).where(condition, reject.c.source_id.in_(part)))
+        connection.execute(sa.delete(reject).where(of_entity, reject.c.source_id.in_(part)))

@@ -87,7 +87,8 @@ def visit(**changes: Any) -> SourceFacts:
     return replace(VISIT.source, **changes)
 
 
-BROKEN = held("patient", "phone_mobile_e164", severity="critical")
+BROKEN = held("patient", "name_present", severity="error")
+WITHHELD = held("patient", "phone_mobile_e164", severity="error", withheld=True)
 LATE = held("appointment", "end_not_before_start", 42)
 ATTEMPT = AttemptFacts("run-9", EARLIER, 1, NOW)
 MISSING = SourceFacts(exists=False)
@@ -150,6 +151,20 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         Verdict.UPDATE_WAITING,
         "start",
         "next_tick_stopped",
+        0,
+    ),
+    "a value is withheld": (
+        replace(PATIENT, held=(WITHHELD,), **HERE),
+        Verdict.TRANSFERRED,
+        "nothing",
+        "next_change",
+        0,
+    ),
+    "a value of its patient is withheld": (
+        replace(VISIT, patient=PatientFacts(17, amo_id=500, held=(WITHHELD,)), **HERE),
+        Verdict.TRANSFERRED,
+        "nothing",
+        "next_change",
         0,
     ),
     "expectation": (
