@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
@@ -143,10 +144,14 @@ def _due(space: Workspace) -> tuple[frozenset[int], frozenset[int]]:
     waiting = space.ledger.open_keys(space.uid)
     released = space.ledger.released_keys(space.uid)
     waived = due_by_waivers(space)
-    patients = waiting.get(Kind.CONTACT, frozenset()) | released.get(Kind.CONTACT, frozenset())
-    patients |= waived[Entity.PATIENT]
+    asked = {kind: released.get(kind, frozenset()) | waived[entity] for kind, entity in KINDS.items()}
+    if not space.dry_run:
+        for kind, keys in asked.items():
+            # What is good leaves the list before it is planned; a run that dies in between must not lose it.
+            space.ledger.owe(space.uid, kind, keys, time.time())
+    patients = waiting.get(Kind.CONTACT, frozenset()) | asked[Kind.CONTACT]
     due = {key for kind in (Kind.LEAD, Kind.LINK, Kind.NOTE) for key in waiting.get(kind, frozenset())}
-    due |= released.get(Kind.LEAD, frozenset()) | waived[Entity.APPOINTMENT]
+    due |= asked[Kind.LEAD]
     if not due:
         return patients, frozenset()
     with database_errors(space.connection):

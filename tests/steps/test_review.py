@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import expectations.gate
 from deployments.sandbox.amocrm.server import StandIn
-from tasks.errors import ConfigurationError
+from tasks.errors import ConfigurationError, GuardError
 from tasks.ledger.tables import waiver
 from tasks.records import Kind, Reject
 from tasks.review import (
@@ -295,6 +295,38 @@ def test_what_is_waived_while_a_run_is_under_way_is_left_to_the_next(
     assert clinic.early not in clinic.sent(Kind.LEAD)
     clinic.sync()
     assert clinic.early in clinic.sent(Kind.LEAD)
+
+
+@pytest.mark.parametrize("how", ["waived", "waived with its rule", "tried again"])
+def test_a_run_that_dies_before_its_plan_loses_nothing(
+    clinic: Dirty, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "tried again":
+        later = "UPDATE Receptions SET PlanEnd = datetime(PlanStart, '+1 hour') WHERE ID = ?"
+        clinic.change(later, clinic.early)  # its stamp is old: no increment sees it
+        assert retry_rows(clinic.place.ledger, clinic.record, "appointment", [clinic.early], END) == 1
+    else:
+        clinic.waive("appointment", END, *([clinic.early] if how == "waived" else []))
+
+    def die(*_arguments: object) -> object:
+        raise GuardError(problem="Died.", remedy="Again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.support.sandbox_installation.build_plan", die)
+        with pytest.raises(GuardError, match="Died"):
+            clinic.sync()
+    assert ("appointment", clinic.early, END) not in clinic.reasons(), "the test proves nothing"
+    clinic.sync()
+    assert clinic.early in clinic.sent(Kind.LEAD)
+    assert clinic.place.ledger.open_keys(clinic.place.uid) == {}
+
+
+def test_the_end_of_a_waiver_of_the_whole_table_reads_nothing_again(clinic: Dirty) -> None:
+    clinic.waive("appointment", "rows_volume")
+    clinic.sync()
+    clinic.expire()
+    clinic.sync()
+    assert [name for name, _payload in clinic.events()] == ["waived", "waiver_expired"]
 
 
 def test_a_dry_run_settles_nothing(clinic: Dirty) -> None:
