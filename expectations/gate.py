@@ -28,6 +28,14 @@ RESULT_FORMAT = {
 }
 #: Almost all that nanoseconds can hold.
 EARLIEST, LATEST = pd.Timestamp("1700-01-01"), pd.Timestamp("2260-01-01")
+#: What a result says of a rule that raised.
+UNEVALUATED = {
+    "raised_exception": True,
+    "exception_message": "The rule could not be evaluated.",
+    "exception_traceback": None,
+}
+#: A set that nobody holds: a rule that needs it cannot be evaluated.
+NO_REFERENCES = {"patients": "nobody"}
 KEYS = {Entity.PATIENT: "patient_id", Entity.APPOINTMENT: "appointment_id"}
 
 Failure = tuple[int, str, str, str]  # source id, rule code, column name, severity
@@ -217,16 +225,17 @@ def _run(
     context = _context()
     source = context.data_sources.add_pandas("frames")
     batch = source.add_dataframe_asset(entity.value).add_batch_definition_whole_dataframe("whole")
-    definition = ValidationDefinition(
-        name=entity.value, data=batch, suite=context.suites.add(load_suite(entity))
-    )
-    definition = context.validation_definitions.add(definition)
     with hold({name: pd.Index(list(keys)) for name, keys in references.items()}) as tokens:
-        return definition.run(
-            batch_parameters={"dataframe": _checked(frame)},
-            expectation_parameters={**parameters, **tokens},
-            result_format=RESULT_FORMAT,
+        suite = context.suites.add(load_suite(entity, {**NO_REFERENCES, **parameters, **tokens}))
+        definition = context.validation_definitions.add(
+            ValidationDefinition(name=entity.value, data=batch, suite=suite)
         )
+        outcome = definition.run(batch_parameters={"dataframe": _checked(frame)}, result_format=RESULT_FORMAT)
+    for result in outcome.results:
+        if _broken(result):
+            # The message and the traceback quote the value that a rule stumbled over.
+            result.exception_info = dict(UNEVALUATED)
+    return outcome
 
 
 def _context() -> Any:

@@ -20,6 +20,7 @@ UPSTREAM: Final[Mapping[Severity, str]] = {
     "warning": "info",
     "info": "info",
 }
+PARAMETER: Final = "$PARAMETER"
 #: Names under which an expectation is told its columns.
 COLUMNS: Final = frozenset({"column", "column_A", "column_list", "column_set", "columns"})
 
@@ -61,13 +62,21 @@ class Rule:
         """Return where the rule is explained."""
         return f"{PAGE}#{self.code}"
 
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """Return the rule as Great Expectations describes an expectation."""
+    def configuration(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the rule as Great Expectations describes an expectation.
+
+        Args:
+            parameters: What is known only now, by name. Upstream would put it in, too, but by a parser that
+                all threads share and that two of them, at its first use, spoil for the rest of the process.
+        """
         named = {} if self.is_table or COLUMNS & self.arguments.keys() else {"column": self.column}
+        arguments = {
+            name: parameters[value[PARAMETER]] if isinstance(value, dict) and PARAMETER in value else value
+            for name, value in self.arguments.items()
+        }
         return {
             "type": self.expectation,
-            "kwargs": {**named, **self.arguments},
+            "kwargs": {**named, **arguments},
             "severity": UPSTREAM[self.severity],
             "description": f"[{self.severity}] {self.explanation}",
             "meta": {"code": self.code, "action": self.action},

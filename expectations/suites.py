@@ -24,8 +24,12 @@ def load_rules(entity: Entity) -> list[Rule]:
     return list(SUITES[entity])
 
 
-def load_suite(entity: Entity) -> Any:
+def load_suite(entity: Entity, parameters: Mapping[str, Any]) -> Any:
     """Return the suite as Great Expectations' own object.
+
+    Args:
+        entity: Whose suite.
+        parameters: What the rules are told only now.
 
     Raises:
         GuardError: When a rule was dropped: a misspelt type is only logged upstream, and a suite that
@@ -36,7 +40,9 @@ def load_suite(entity: Entity) -> Any:
     from expectations import batch, custom  # noqa: F401, PLC0415 - importing registers the rules
 
     rules = SUITES[entity]
-    suite = gx.ExpectationSuite(name=f"{entity.value}s", expectations=[rule.configuration for rule in rules])
+    suite = gx.ExpectationSuite(
+        name=f"{entity.value}s", expectations=[rule.configuration(parameters) for rule in rules]
+    )
     loaded = {expectation.expectation_type for expectation in suite.expectations}
     if len(suite.expectations) != len(rules):
         unknown = sorted({rule.expectation for rule in rules} - loaded)

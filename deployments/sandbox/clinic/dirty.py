@@ -267,7 +267,7 @@ class _Soil:
         self._soil_visit(row, "paid too much", "debt_not_negative")
         self._label("patient paid too much", "patient", "debt_not_negative", row["ID_Patients"])
 
-    # ---- rows that are there twice, or should not be --------------------------------------------------------
+    # ---- rows that are there twice, or should not be ---------------------------------------------------
 
     def doubles(self) -> None:
         """Add rows that a table of IDENT should not have."""
