@@ -7,6 +7,7 @@ run goes on. Only the ledger's own failure stops it, as everywhere.
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -65,7 +66,7 @@ def show_verdicts(space: Workspace) -> None:
                 space.uid,
                 space.run_id,
                 entity.value,
-                [RuleCount(rule.code, checked, failed) for rule, checked, failed in verdict.results],
+                _counts(verdict),
                 is_whole=space.full,
                 keep_days=space.settings.data_docs_days,
             )
@@ -141,8 +142,17 @@ def _publish(space: Workspace, found: Sequence[tuple[Entity, int, Verdict]]) -> 
     write_contents(settings.data_docs, {record.clinic_uid: record.name for record in known})
 
 
+def _counts(verdict: Verdict) -> list[RuleCount]:
+    """Return how many rows broke each rule that nobody accepted."""
+    waived = Counter(code for _key, code, _column, _severity in verdict.waived)
+    return [
+        RuleCount(rule.code, checked, 0 if rule.code in verdict.passed else failed - waived[rule.code])
+        for rule, checked, failed in verdict.results
+    ]
+
+
 def _broken(found: Sequence[tuple[Entity, int, Verdict]]) -> bool:
-    return any(failed for _entity, _rows, verdict in found for _rule, _checked, failed in verdict.results)
+    return any(count.failed for _entity, _rows, verdict in found for count in _counts(verdict))
 
 
 def _code(error: Exception) -> str:

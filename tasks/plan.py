@@ -210,7 +210,9 @@ def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     left_out = set(back)
     if not space.dry_run:
         entity = Entity.APPOINTMENT.value
-        listed = [Reject(entity, key, PATIENT_BACK, "patient_id") for key in back]
+        listed = [
+            Reject(entity, key, PATIENT_BACK, "patient_id", held_by=space.owners.get(key)) for key in back
+        ]
         space.ledger.add_rejects(space.uid, listed)
         free = {key for key in space.owners if key not in left_out}
         space.ledger.clear_rejects(space.uid, entity, free, PATIENT_BACK)

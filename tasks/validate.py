@@ -17,6 +17,7 @@ from tasks.ledger.store import Ledger
 from tasks.planning.chains import held_back
 from tasks.planning.holding import PATIENT_BACK
 from tasks.records import Kind, Reject
+from tasks.waived import accepted, settle_waivers
 from tasks.whole import Memory, known_of, newest
 from tasks.withholding import note_withheld
 from tasks.workspace import Workspace, workspace
@@ -31,6 +32,8 @@ __all__ = [
     "THRESHOLDS",
     "action_of",
     "apply_expectations",
+    "judges_rows",
+    "rule_of",
     "save_thresholds",
     "severity_of",
     "thresholds_of",
@@ -63,6 +66,7 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
     references = {"patients": {*known, *space.patient_ids}}
     memory.newest = newest(space, memory)
     space.appointments = _validated(space, memory, Entity.APPOINTMENT, space.appointments, references)
+    settle_waivers(space)
     if not space.dry_run:
         memory.keep(space)
     return dict(space.broken)
@@ -104,6 +108,7 @@ def _validated(
         entity,
         references=references,
         now=now,
+        accepted=accepted(space, entity),
         thresholds=thresholds,
         whole=Whole(**known_of(space, memory, entity)),
     )
@@ -177,7 +182,10 @@ def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: 
     if entity is Entity.APPOINTMENT:
         held = held_back(frame, good)
         good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
-        rejects |= {(key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id") for key in held}
+        rejects |= {
+            (key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id", held_by=holder)
+            for key, holder in held.items()
+        }
     for key, rule, column, _severity in verdict.skipped:
         # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
         rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
@@ -202,21 +210,28 @@ def _clear_stale(
         space.ledger.clear_rejects(space.uid, entity.value, keys, reason)
 
 
-def _rule(entity: Entity, code: str) -> Rule | None:
+def rule_of(entity: Entity, code: str) -> Rule | None:
+    """Return a rule with what an analyst reads about it; nothing where no suite has one of this code."""
     from expectations.suites import load_rules  # noqa: PLC0415 - beside the other imports of this room
 
     return next((rule for rule in load_rules(entity) if rule.code == code), None)
 
 
+def judges_rows(entity: str, code: str) -> bool:
+    """Tell whether a rule is about single rows; one about the whole table leaves none to be read again."""
+    rule = rule_of(Entity(entity), code)
+    return rule is not None and not rule.is_table
+
+
 def severity_of(entity: Entity, code: str) -> str:
     """Return the severity of a rule, empty where no suite has one of this code."""
-    rule = _rule(entity, code)
+    rule = rule_of(entity, code)
     return rule.severity if rule else ""
 
 
 def action_of(entity: Entity, code: str) -> str:
     """Return what follows when a rule fails, empty where no suite has one of this code."""
-    rule = _rule(entity, code)
+    rule = rule_of(entity, code)
     return rule.action if rule else ""
 
 

@@ -25,6 +25,7 @@ from tasks.ident.reader import Changes, IdentReader
 from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.ledger.waivers import WaiverRecord
 from tasks.loading.ports import Load
 from tasks.mapping.drift import Drift
 from tasks.mapping.model import Mapping as CardMapping
@@ -130,6 +131,8 @@ class Workspace:
     invalid: int = 0
     incomplete: int = 0  # rows that go without a value
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
+    waivers: tuple[WaiverRecord, ...] | None = None  # as they were when the run began, see tasks.waived
+    waivers_at: float = 0.0
     stops: list[str] = field(default_factory=list)
     # Verdicts of the gate with their entity and rows, until they are shown; and the pages made of them.
     verdicts: list[tuple[Entity, int, Any]] = field(default_factory=list, repr=False)

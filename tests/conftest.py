@@ -21,6 +21,7 @@ LONG = (
     "tests/benchmarks/test_quality_slice.py",
     "tests/amocrm/test_amo_oauth_commands.py",
     "tests/steps/test_seams.py",
+    "tests/steps/test_review.py",
     "tests/steps/test_drift.py",
     "tests/steps/test_autoconfigure_accounts.py",
     "tests/steps/test_filters_and_choices.py",

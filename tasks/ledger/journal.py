@@ -261,10 +261,11 @@ class Journal:
                 "first_seen": now,
                 "last_seen": now,
                 "released": False,
+                "held_by": row.held_by,
             }
             for row in rejects
         ]
-        update = ["field", "data_hash", "last_seen", "released"]
+        update = ["field", "data_hash", "last_seen", "released", "held_by"]
         self.database.upsert(connection, reject, rows, update)
 
     def add_rejects(self, clinic_uid: str, rejects: Sequence[Reject]) -> None:
@@ -300,6 +301,7 @@ class Journal:
                     row["data_hash"],
                     row["first_seen"],
                     row["last_seen"],
+                    row["held_by"],
                 ),
             )
             for row in rows

@@ -6,6 +6,7 @@ import errno
 import logging
 import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,9 +20,11 @@ from tasks import data_docs
 from tasks.data_docs import show_verdicts
 from tasks.errors import GuardError
 from tasks.extract import read_changes
+from tasks.frames import Entity
 from tasks.gate import pass_gate
 from tasks.hints import hint
 from tasks.ledger.quality import RuleCount
+from tasks.records import Waiver
 from tasks.report import build_report, sync_markdown
 from tasks.settings import load_settings
 from tasks.trend import PAST_RUNS, spark, trends
@@ -167,6 +170,24 @@ def test_a_tick_tells_of_its_changes_only_and_a_quiet_one_nothing(
 def snapshot(found: SandboxInstallation) -> dict[str, float]:
     root = found.home / "data-docs"
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_what_an_analyst_accepted_leaves_the_trend(
+    clinic: SandboxInstallation, told: list[dict[str, Any]]
+) -> None:
+    with run(clinic, "run-1"):
+        pass
+    now = time.time()
+    waiver = Waiver(Entity.PATIENT.value, None, RULE, "", "test", until=now + 3600, waived_at=now)
+    clinic.ledger.waive(clinic.uid, [waiver])
+    with run(clinic, "run-2"):
+        pass
+    (accepted,) = [
+        row for row in clinic.ledger.quality(clinic.uid) if (row.run_id, row.rule) == ("run-2", RULE)
+    ]
+    assert accepted.failed == 0
+    line = next(line for line in told[-1]["table"] if line["Правило"] == f"{RULE} (пациенты)")
+    assert line["Сейчас"].startswith("0 из")
 
 
 def test_a_dry_run_is_shown_and_not_counted(clinic: SandboxInstallation, told: list[dict[str, Any]]) -> None:
