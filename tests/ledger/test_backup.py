@@ -21,6 +21,7 @@ from tasks.ledger import database as ledger_database
 from tasks.ledger.backup import MANIFEST, read_manifest, restore_backup
 from tasks.ledger.database import HEAD, MIGRATIONS, Database
 from tasks.ledger.hashing import SCHEME, key_check
+from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.ledger.tables import metadata
 from tasks.records import (
@@ -61,6 +62,7 @@ def fill(ledger: Ledger) -> None:
     )
     ledger.add_rejects("u", [Reject("patient", 4, "rule", "phone_mobile")])
     ledger.waive("u", [Waiver("patient", None, "rule", "Согласовано", "Аналитик", 9.5, 1.5)])
+    ledger.record_quality("u", "r1", "patient", [RuleCount("rule", 5, 1)], is_whole=True, keep_days=30)
     ledger.move_watermark("u", {"mark": {"row_version": "00ff"}})
     ledger.acquire_lease("u", "somebody", 60)
     ledger.release_lease("u", 1)
