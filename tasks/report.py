@@ -200,7 +200,12 @@ def report(run_id: str) -> dict[str, Any]:
             counts = {"planned": len(space.plan), "invalid": result.invalid, "rejected": result.rejected}
             emit("sync.completed", space.uid, space.clinic.name, "info", counts, space.ledger)
         if news:
-            counts = {"invalid": result.invalid, "rejected": result.rejected, "ambiguous": lost}
+            counts = {
+                "invalid": result.invalid,
+                "incomplete": result.incomplete,
+                "rejected": result.rejected,
+                "ambiguous": lost,
+            }
             emit("rows.rejected", space.uid, space.clinic.name, "warning", counts, space.ledger)
     get_run_logger().info("Sync of %s: %d rows planned, %d writes", space.uid, len(space.plan), result.writes)
     return data

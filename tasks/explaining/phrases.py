@@ -55,10 +55,7 @@ SENTENCES: Final[dict[str, Pair]] = {
         "Its patient is kept back: {reason}, field {field}, since {since}.",
         "Пациент не передан: {reason}, поле {field}, с {since}.",
     ),
-    "patient_lost": (
-        "amoCRM's answer about its patient was lost and is looked for.",
-        "Ответ amoCRM о пациенте потерян, контакт ищется.",
-    ),
+    "patient_lost": ("amoCRM's answer about its patient was lost.", "Ответ amoCRM о пациенте потерян."),
     "no_patient": ("The slot has no patient.", "В записи нет пациента."),
     "chain": (
         "It was rescheduled: chain {chain}, root {root}; the deal shows {current}.",

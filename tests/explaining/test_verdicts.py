@@ -545,7 +545,7 @@ def test_commands_are_ready_to_be_pasted() -> None:
 
 
 def test_the_verdict_names_what_a_person_must_look_at() -> None:
-    assert "phone_mobile_e164" in tell(CASES["expectation"][0]).verdict(Language.ENGLISH)
+    assert "name_present" in tell(CASES["expectation"][0]).verdict(Language.ENGLISH)
     assert "Row 42" in tell(CASES["chain"][0]).verdict(Language.ENGLISH)
     assert "2026-03-01" in tell(CASES["outside the window"][0]).verdict(Language.RUSSIAN)
     assert "start_at" in tell(CASES["changed in IDENT"][0]).verdict(Language.ENGLISH)
