@@ -148,7 +148,7 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         *_totals(result),
     ]
     if result.has_rejects:
-        lines += ["", "Что не передано и почему: `ident-amocrm rejects list`."]
+        lines += ["", "Что не передано и почему: `ident-amocrm rejects list` или запуск `review-rejects`."]
     if result.warnings:
         lines += ["", "**Предупреждения**", "", *(f"- {warning}" for warning in result.warnings)]
     lines += ["", f"[Открыть amoCRM]({base_url}) · `{result.run_id}`"]
