@@ -153,7 +153,7 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         *_totals(result),
     ]
     if result.has_rejects:
-        lines += ["", "Что не передано и почему: `ident-amocrm rejects list`."]
+        lines += ["", "Что не передано и почему: `ident-amocrm rejects list` или запуск `review-rejects`."]
     if result.pages:
         links = (f"[{PAGES[name]}]({address})" for name, address in result.pages.items())
         lines += ["", f"Что проверено в данных и что исправить: {', '.join(links)}."]

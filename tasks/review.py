@@ -152,7 +152,7 @@ def listed_rejects(
 
 def rows_held_by(ledger: Ledger, uid: str, entity: str, source_id: int) -> list[Reject]:
     """Return rows that are good themselves and wait for this one."""
-    holders = {"patient_kept_back": "patient", "patient_held": "patient", "chain_held_back": "appointment"}
+    holders = {"patient_kept_back": "patient", "chain_held_back": "appointment"}
     return [
         reject
         for _uid, reject in ledger.rejects(uid)

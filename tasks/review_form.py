@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from tasks.connections import open_ledger
 from tasks.errors import ConfigurationError
 from tasks.explain import chosen_clinic
 from tasks.explaining.reasons import WORDS
+from tasks.frames import Entity
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.questions import Form, Question, choice
 from tasks.review import (
@@ -32,6 +34,7 @@ from tasks.review import (
     revoke,
     waive_rows,
 )
+from tasks.validate import acceptable_stops
 
 __all__ = [
     "Group",
@@ -63,6 +66,8 @@ DONE: Final = {
     WAIVE: "Приняты как есть",
     REVOKE: "Принятое отозвано",
 }
+#: Code of a run that the suites stopped.
+STOPPED: Final = "validation_stop"
 #: Name under which a run keeps that it published the table.
 LISTED: Final = "listed"
 
@@ -98,15 +103,20 @@ def groups(ledger: Ledger, record: ConnectionRecord) -> list[Group]:
     ids: dict[tuple[str, str], list[int]] = {}
     for row in listed_rejects(ledger, clinic=record.name):
         ids.setdefault((row.reject.entity, row.reject.reason), []).append(row.reject.source_id)
-    waived: dict[tuple[str, str], int] = {}
-    for one in ledger.waivers(record.clinic_uid):
-        key = (one.entity, one.reason)
-        waived[key] = waived.get(key, 0) + 1
+    waived = Counter((one.entity, one.reason) for one in ledger.waivers(record.clinic_uid))
     found = [
-        Group(key[0], known_reason(*key), tuple(sorted(ids.get(key, ()))), waived.get(key, 0))
-        for key in {**ids, **waived}
+        Group(key[0], known_reason(*key), tuple(sorted(ids.get(key, ()))), waived[key])
+        for key in {**ids, **waived, **dict.fromkeys(_stops(ledger, record))}
     ]
     return sorted(found, key=lambda group: (-len(group.ids), group.entity, group.reason.code))
+
+
+def _stops(ledger: Ledger, record: ConnectionRecord) -> list[tuple[str, str]]:
+    """Return rules about a whole table, one of which stopped the last run; which one, its message says."""
+    last = ledger.last_run(record.clinic_uid)
+    if last is None or last.counts.get("code") != STOPPED:
+        return []
+    return [(entity.value, code) for entity in Entity for code in acceptable_stops(entity)]
 
 
 @task(name="list rejects", cache_policy=NO_CACHE, persist_result=False)
@@ -179,7 +189,8 @@ def decision_form(clinic: str) -> Form:
 def _label(group: Group) -> str:
     waived = f", принято: {group.waived}" if group.waived else ""
     what = WORDS.get(group.entity, group.entity)
-    return f"{what}: {group.reason.explanation} — {len(group.ids)}{waived} ({group.reason.code})"
+    count = str(len(group.ids)) if group.ids or group.waived else "вся таблица"
+    return f"{what}: {group.reason.explanation} — {count}{waived} ({group.reason.code})"
 
 
 def _text(record: ConnectionRecord, found: Sequence[Group]) -> str:

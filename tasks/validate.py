@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHAIN",
     "THRESHOLDS",
+    "acceptable_stops",
     "action_of",
     "apply_expectations",
     "judges_rows",
@@ -215,6 +216,14 @@ def rule_of(entity: Entity, code: str) -> Rule | None:
     from expectations.suites import load_rules  # noqa: PLC0415 - beside the other imports of this room
 
     return next((rule for rule in load_rules(entity) if rule.code == code), None)
+
+
+def acceptable_stops(entity: Entity) -> list[str]:
+    """Return codes of the rules about a whole table that stop a run and that an analyst may accept."""
+    from expectations.suites import load_rules  # noqa: PLC0415 - beside the other imports of this room
+
+    stops = (rule for rule in load_rules(entity) if rule.is_table and rule.action == "stop")
+    return [rule.code for rule in stops if rule.waivable]
 
 
 def judges_rows(entity: str, code: str) -> bool:

@@ -14,10 +14,9 @@ __all__ = ["DEPENDENT", "REMEDIES", "refusal_text"]
 
 RETRY: Final = "затем верните строку в очередь (rejects retry или review-rejects)."
 #: Reasons of rows that are good themselves: another row has to be put right.
-DEPENDENT: Final = frozenset({"chain_held_back", "patient_kept_back", "patient_held"})
+DEPENDENT: Final = frozenset({"chain_held_back", "patient_kept_back"})
 #: What amoCRM's own codes mean; the others stand in ``REASONS``.
 ANSWERS: Final[dict[str, str]] = {
-    "patient_held": "пациент этого приёма не передан",
     "patient_kept_back": "пациент этого приёма не передан",
     "NotSupportedChoice": "amoCRM не знает такого значения: варианта списка, поля, этапа или пользователя",
     "InvalidType": "поле amoCRM не того типа, какой нужен этому значению",
@@ -34,7 +33,6 @@ ANSWERS: Final[dict[str, str]] = {
 REMEDIES: Final[dict[str, str]] = {
     "chain_held_back": "Исправьте в IDENT приём этой цепочки переносов, который не прошёл проверку.",
     "patient_kept_back": "Исправьте карточку пациента в IDENT: его приёмы передадутся вместе с ним.",
-    "patient_held": "Исправьте карточку пациента в IDENT: его приёмы передадутся вместе с ним.",
     "several_candidates": f"Объедините в amoCRM контакты этого пациента, {RETRY}",
     "not_in_amocrm": f"Если карточка нужна, восстановите её из корзины amoCRM, {RETRY}",
     "maybe_removed": f"Проверьте корзину amoCRM; если карточку удалили не намеренно, {RETRY}",

@@ -114,6 +114,23 @@ def test_all_rows_and_back(ledger: Ledger) -> None:
     assert ledger.waivers(UID) == []
 
 
+def test_what_stopped_the_last_run_can_be_accepted(ledger: Ledger) -> None:
+    key = "patient:rows_volume"
+    assert key not in {group.key for group in groups(ledger, ledger.connection(CLINIC))}
+    ledger.start_run("r", UID, "incremental", by="sync")
+    ledger.finish_run("r", "failed", {"code": "validation_stop"})
+    label = next(one.label for one in decision_form("").questions[0].options if one.value == key)
+    assert "— вся таблица (" in label
+    answer = WAIVE | {"rule": key, "rows": "все", "days": 1}
+    accept_decision("", answer)
+    decide("", answer)
+    assert [(one.entity, one.source_id, one.reason) for one in ledger.waivers(UID)] == [
+        ("patient", None, "rows_volume")
+    ]
+    with pytest.raises(ConfigurationError):
+        accept_decision("", answer | {"rows": "7"})
+
+
 def test_a_retry(ledger: Ledger) -> None:
     result = decide("", WAIVE | {"rule": "contact:NotSupportedChoice", "action": "retry", "rows": "все"})
     assert result["rows"] == 1
