@@ -40,7 +40,7 @@ def test_both_find_the_planted_rows(entity: Entity) -> None:
 
 def made(**failing: int) -> Any:
     part = measurement.Part(0.5, 400.0, 20, "Some Library 1.0", 2.0, failing)
-    return measurement.Comparison("patient", ROWS, 300.0, replace(part, seconds=1.0), part)
+    return measurement.Comparison("patient", ROWS, replace(part, seconds=1.0), part)
 
 
 def test_a_baseline_that_finds_other_rows_is_no_baseline(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ class Part:
 
     Attributes:
         seconds: The best time for all rows.
-        peak_mb: The most memory that its process held.
+        peak_mb: The memory that it took above the rows and the libraries; 0 where the system does not tell.
         rules: Rules that were run.
         version: The library.
         woken: Seconds until the library was ready, its import included.
@@ -54,14 +54,12 @@ class Comparison:
     Attributes:
         entity: What the rows are.
         rows: How many.
-        frame_mb: The most memory that making the rows takes.
         gate: Our gate.
         pandera: The baseline; ``None`` where it is not installed.
     """
 
     entity: str
     rows: int
-    frame_mb: float
     gate: Part
     pandera: Part | None
 
@@ -96,10 +94,9 @@ def compare(
         TransientError: When a measurement fails.
     """
     note(f"{entity.value}s, {rows} rows")
-    made = _measured(entity, rows, "frame", times)
     gate = _part(_measured(entity, rows, "gate", times))
     pandera = _part(_measured(entity, rows, "pandera", times)) if baseline else None
-    return Comparison(entity.value, rows, made["peak_mb"], gate, pandera)
+    return Comparison(entity.value, rows, gate, pandera)
 
 
 def _measured(entity: Entity, rows: int, engine: str, times: int) -> dict[str, Any]:
@@ -147,8 +144,8 @@ def _show(found: Sequence[Comparison], output: Output) -> None:
             f"{one.rows / one.gate.seconds:.0f}",
             f"{one.rows / other.seconds:.0f}" if other else "",
             f"{one.ratio:.1f}x" + ("" if one.is_same else ", other rows!") if one.ratio else "",
-            f"{one.gate.peak_mb - one.frame_mb:.0f}",
-            f"{other.peak_mb - one.frame_mb:.0f}" if other else "",
+            f"{one.gate.peak_mb:.0f}",
+            f"{other.peak_mb:.0f}" if other else "",
         )
     versions = {part.version for one in found for part in (one.gate, one.pandera) if part}
     woken = max(one.gate.woken for one in found)
