@@ -35,6 +35,7 @@ FURTHEST = timedelta(days=730)
 #: How far a stamp may be ahead of the server's clock.
 AHEAD = timedelta(hours=12)
 OLDEST_YEARS = 120
+LONGEST_TEXT = 3000
 COURSE = ("PatientAppeared", "ReceptionStarted", "ReceptionEnded", "CheckIssued")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -95,9 +96,9 @@ def sound_email(value: object) -> str | None:
 
 
 def sound_comment(value: object) -> str | None:
-    """Return a comment without invisible characters."""
+    """Return as much of a comment as amoCRM keeps, unless it has invisible characters."""
     text = text_of(value)
-    return None if text is not None and CONTROL.search(text) else text
+    return None if text is None or CONTROL.search(text) else text[:LONGEST_TEXT].strip()
 
 
 def is_incomplete(person: Row, patient: Row, today: date) -> bool:

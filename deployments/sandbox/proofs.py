@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from deployments.sandbox.compare import CONTACT_MARK, LEAD_MARK, Crm, differences, read_crm
 from deployments.sandbox.expected import Expectation, Rows, expect
@@ -58,8 +59,14 @@ class Witness:
 
     def expectation(self) -> Expectation:
         """Return what amoCRM must hold now."""
+        now = datetime.now(tz=ZoneInfo(self.timezone)).replace(tzinfo=None)
         return expect(
-            self.rows, self.timezone, self.from_day, frozen=self.frozen, rescheduled=self.rescheduled
+            self.rows,
+            self.timezone,
+            self.from_day,
+            frozen=self.frozen,
+            rescheduled=self.rescheduled,
+            now=now,
         )
 
     def look(self) -> View:

@@ -27,6 +27,7 @@ Chunk = tuple[str, list[Row]]
 
 _CHUNK = 5000
 _NOON = time(12)
+_DIRTY_APPOINTMENTS, _DIRTY_PATIENTS = 360, 120
 _LONGEST_CHAIN = 3
 _DAYS_FOR_SUCCESSORS = 4
 _FIRST_CELL = OPENS.hour * 4 + 1
@@ -60,6 +61,11 @@ class ClinicSpec:
         smallest = min(self.appointments, self.branches, self.days_back, self.days_ahead, self.patient_count)
         if smallest < 1:
             message = "appointments, patients, branches, days_back and days_ahead must be at least 1"
+            raise ValueError(message)
+        if self.dirty and (self.appointments < _DIRTY_APPOINTMENTS or self.patient_count < _DIRTY_PATIENTS):
+            message = (
+                f"a dirty clinic needs {_DIRTY_APPOINTMENTS} appointments and {_DIRTY_PATIENTS} patients"
+            )
             raise ValueError(message)
 
     @property
