@@ -18,7 +18,8 @@ venv: $(STAMP)  ## Create .venv with the tested set of packages
 demo: $(STAMP)  ## Install, start the sandbox and run the main job on it
 	$(BIN)/ident-amocrm demo
 
-bench: $(STAMP)  ## Measure the first load against amoCRM's pace, about five minutes
+bench: $(STAMP)  ## Measure the first load against amoCRM's pace, and the suites against pandera, ten minutes
+	$(BIN)/python -m deployments.sandbox.quality
 	$(BIN)/python -m deployments.sandbox.bench
 
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour

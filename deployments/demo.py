@@ -26,11 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.environment import answers, up_file
+from deployments.sandbox.clinic.dirty import Defect
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.simulate import simulate
 from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
 from deployments.sandbox.compare import sqlite_rows
 from deployments.sandbox.proofs import Proof, View, Witness
+from expectations.suites import SUITES
 from tasks.errors import ConfigurationError, TransientError
 from tasks.settings import Settings
 
@@ -39,6 +41,8 @@ __all__ = ["Demo", "judge", "run_demo"]
 CLINIC = "demo"
 TIMEZONE = "Europe/Moscow"
 HISTORY_DAYS = 30
+#: Fewer have no room for a defect of every kind.
+DIRTY_APPOINTMENTS = 360
 MARKER = ".demo"
 ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 40
@@ -99,7 +103,9 @@ class Demo:
         self.console.print(f"  {mark}: {proof.title} ({proof.detail})", soft_wrap=True)
 
 
-def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 300) -> int:
+def run_demo(
+    settings: Settings, *, once: bool, port: int, appointments: int = 300, dirty: bool = False
+) -> int:
     """Run the demo.
 
     Args:
@@ -107,6 +113,7 @@ def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 3
         once: End after the proofs instead of staying up.
         port: Port of the Prefect UI.
         appointments: Size of the demo clinic.
+        dirty: Whether defects are planted into it.
 
     Returns:
         0 when every proof holds, 1 otherwise.
@@ -120,7 +127,8 @@ def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 3
     with ExitStack() as stack:
         database = demo.home / "clinic.db"
         today = datetime.now(tz=ZoneInfo(TIMEZONE)).date()
-        data = generate(ClinicSpec(appointments=appointments, today=today))
+        size = max(appointments, DIRTY_APPOINTMENTS) if dirty else appointments
+        data = generate(ClinicSpec(appointments=size, today=today, dirty=dirty))
         write_sqlite(data, database)
         demo.console.print(f"Demo clinic: {database}")
         crm = stack.enter_context(_stand_in(demo))
@@ -137,6 +145,8 @@ def run_demo(settings: Settings, *, once: bool, port: int, appointments: int = 3
         )
         _connect(demo, database, crm)
         _transfer(demo, witness, database, ui)
+        if dirty:
+            _defects(demo, data.defects)
         demo.links += [("Prefect UI", ui), ("Board of the stand-in amoCRM", crm)]
         _schedule(demo, ui)
         _summary(demo, time.monotonic() - started)
@@ -210,6 +220,28 @@ def _rescheduled(before: View, witness: Witness) -> frozenset[int]:
 def _rejected(demo: Demo) -> set[int]:
     rows = demo.command("rejects", "list")
     return {row["source_id"] for row in rows if row["entity"] == "patient"}
+
+
+def _defects(demo: Demo, defects: tuple[Defect, ...]) -> None:
+    """Show which rule caught which planted defect; those that only count keep nothing back."""
+    listed = {(row["entity"], row["source_id"], row["reason"]) for row in demo.command("rejects", "list")}
+    actions = {(entity.value, rule.code): rule.action for entity, rules in SUITES.items() for rule in rules}
+    table = Table(title=f"Planted defects: {len(defects)}", title_justify="left")
+    for column in ("Defect", "Of", "IDENT id", "Rule", "What follows", "Listed"):
+        table.add_column(column)
+    missed = 0
+    for defect in sorted(defects, key=lambda one: (one.entity, one.code, one.kind, one.key)):
+        action = actions[defect.entity, defect.code]
+        found = (defect.entity, defect.key, defect.code) in listed
+        # Appointments outside the launch window are not read; all patients are.
+        missed += defect.entity == "patient" and action in {"quarantine", "withhold"} and not found
+        shown = (defect.kind, defect.entity, str(defect.key), defect.code, action, "✔" if found else "")
+        table.add_row(*shown)
+    demo.console.print(table)
+    kinds = len({defect.kind for defect in defects})
+    demo.prove(
+        Proof("What was planted into patients' cards is listed by its rule", missed == 0, f"{kinds} kinds")
+    )
 
 
 def _schedule(demo: Demo, ui: str) -> None:

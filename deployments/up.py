@@ -1,4 +1,4 @@
-"""The supervisor behind ``ident-amocrm up``: Prefect's server, one worker, the deployments.
+"""The supervisor behind ``ident-amocrm up``: Prefect's server, a worker, the deployments, the pages.
 
 It imports no Prefect: it starts it in processes of their own, starts again what died, and applies the
 deployments anew whenever a clinic was connected, disconnected, started or stopped.
@@ -6,12 +6,9 @@ deployments anew whenever a clinic was connected, disconnected, started or stopp
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import flows
 from deployments.child import Child
 from deployments.cli.output import say
+from deployments.doors import free_port, is_loopback, refuse_open_door, within_reach
 from deployments.environment import answers, prepare_environment, up_file, up_lock
 from deployments.watch import Watch, post_alert
 from tasks.errors import ConfigurationError, TransientError
@@ -41,6 +39,7 @@ SERVER_READY_SECONDS = 180.0
 #: A worker told to end kills the runs it executes; the ledger takes them up again.
 WORKER_STOP_SECONDS = 20.0
 SERVER_STOP_SECONDS = 15.0
+PAGES_STOP_SECONDS = 5.0
 LOOK_SECONDS = 5.0
 APPLY_AGAIN_SECONDS = 60.0
 PULSE = 0.3
@@ -73,7 +72,7 @@ def run_up(
         ConfigurationError: When it runs already for this home, or would be open to the network.
         TransientError: When the server does not come up.
     """
-    _refuse_open_door(host)
+    refuse_open_door(host)
     _refuse_other_server()
     settings.prepare_home()
     lock = up_lock(settings)
@@ -87,7 +86,7 @@ def run_up(
             code="already_up",
         ) from None
     try:
-        supervisor = _Supervisor(settings, host, _free_port(host, port), stop or threading.Event())
+        supervisor = _Supervisor(settings, host, free_port(host, port), stop or threading.Event())
         with supervisor.signals():
             supervisor.run(ready)
     finally:
@@ -100,14 +99,18 @@ class _Supervisor:
         self.settings = settings
         self._stop = stop
         self._signals = 0
-        address = f"[{host}]" if ":" in host else host
-        self.url = f"http://{address}:{port}"
-        # An address that means "all" is none to connect to.
-        self.api = f"http://127.0.0.1:{port}/api" if host in {"0.0.0.0", "::"} else f"{self.url}/api"  # noqa: S104
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self.api = f"http://{within_reach(host)}:{port}/api"
         root = Path(str(flows.__file__)).resolve().parent.parent
         common = _environment(settings, root)
+        self.pages_url = ""
+        pages_port = free_port(host, settings.data_docs_port, taken=port) if settings.data_docs_port else 0
+        if pages_port:
+            # The runs link to their pages.
+            address = f"http://{within_reach(host)}:{pages_port}"
+            self.pages_url = common.setdefault("IDENT_AMOCRM_DATA_DOCS_URL", address)
         served = {**common, "PREFECT_SERVER_API_HOST": host, "PREFECT_SERVER_API_PORT": str(port)}
-        self._loopback = _is_loopback(host)
+        self._loopback = is_loopback(host)
         served.setdefault("PREFECT_SERVER_UI_API_URL", self.api if self._loopback else "/api")
         client = {**common, "PREFECT_API_URL": self.api}
         logs = settings.home / "logs"
@@ -116,6 +119,10 @@ class _Supervisor:
         pool = ("worker", "start", "--pool", POOL, "--type", "process", "--limit", RUNS_AT_ONCE)
         self.worker = Child("worker", "prefect", pool, root, logs / "worker.log", client)
         self.setup = Child("setup", "deployments.apply", (), root, logs / "setup.log", client)
+        self.pages: Child | None = None
+        if pages_port:
+            listen = ("--host", host, "--port", str(pages_port))
+            self.pages = Child("pages", "deployments.data_docs", listen, root, logs / "pages.log", common)
         self._ledger = Ledger(settings.ledger_url)
         self._watch = Watch(self._ledger, partial(post_alert, settings))
         self._applied: Wanted | None = None
@@ -151,25 +158,33 @@ class _Supervisor:
             self._ledger.open()
             self._start_server()
             if not self.stopping:
-                _write(up_file(self.settings), {"url": self.url, "api": self.api, "pid": os.getpid()})
+                place = {"url": self.url, "api": self.api, "pages": self.pages_url, "pid": os.getpid()}
+                _write(up_file(self.settings), place)
                 self._follow_ledger()
             if not self.stopping:
                 self._start_worker()
+                if self.pages is not None:
+                    self.pages.start()
+                    say(f"Pages of data quality: {self.pages_url}")
                 if ready is not None:
                     ready(self.url)
             while not self.stopping:
                 self._stop.wait(PULSE)
                 self._revive(self.server)
                 self._revive(self.worker)
+                if self.pages is not None:
+                    self._revive(self.pages)
                 self._follow_ledger()
         finally:
             up_file(self.settings).unlink(missing_ok=True)
             for child, seconds in (
                 (self.setup, 0.0),
                 (self.worker, WORKER_STOP_SECONDS),
+                (self.pages, PAGES_STOP_SECONDS),
                 (self.server, SERVER_STOP_SECONDS),
             ):
-                child.stop(seconds, hurry=lambda: self._signals > 1)
+                if child is not None:
+                    child.stop(seconds, hurry=lambda: self._signals > 1)
             self._ledger.close()
 
     def _start_server(self) -> None:
@@ -195,7 +210,7 @@ class _Supervisor:
         # A worker that finds no server ends at once.
         if time.monotonic() < child.not_before:
             return
-        if child is self.server:
+        if child is not self.worker:
             child.start()
         elif answers(self.api):
             self._start_worker()
@@ -212,8 +227,9 @@ class _Supervisor:
         if now < self._look_after:
             return
         self._look_after = now + LOOK_SECONDS
-        self.server.cut_log()
-        self.worker.cut_log()
+        for child in (self.server, self.worker, self.pages):
+            if child is not None:
+                child.cut_log()
         serves = answers(self.api)
         if self.worker.started_at:
             self._watch.look("server", well=serves)
@@ -272,45 +288,6 @@ def _environment(settings: Settings, root: Path) -> dict[str, str]:
     # The command line silences Prefect's console for itself; here it is the log.
     result["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "INFO"
     return result
-
-
-def _free_port(host: str, wanted: int) -> int:
-    """Return the wanted port, or the next free one."""
-    for port in range(wanted, min(wanted + 100, 65536)):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            if sys.platform != "win32":
-                # As the server will: a port whose last connections are fading is free.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    raise ConfigurationError(
-        problem=f"No port from {wanted} to {wanted + 99} is free on {host}.",
-        remedy="Name another one: ident-amocrm up --port 5000",
-        code="no_free_port",
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _refuse_open_door(host: str) -> None:
-    """Whoever reaches Prefect's API may read every password in its blocks."""
-    if not _is_loopback(host) and not os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
-        raise ConfigurationError(
-            problem=f"On {host} everybody in the network could read the passwords of the databases.",
-            remedy="Set PREFECT_SERVER_API_AUTH_STRING=user:password, or listen on 127.0.0.1.",
-            code="no_authentication",
-        )
 
 
 def _refuse_other_server() -> None:

@@ -1,5 +1,6 @@
 """Data-quality suites: what must hold of a frame before it may reach amoCRM.
 
-The rules are JSON beside this file, so that an analyst can read and change them and a diff shows what
-changed; ``custom`` adds the rules Great Expectations lacks, ``gate`` runs them and splits a frame.
+``patients`` and ``appointments`` declare the rules, each with what follows when it fails and what a person
+does about it; ``custom`` adds the expectations that Great Expectations lacks; ``gate`` runs a suite and
+splits a frame.
 """

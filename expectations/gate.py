@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from expectations.suites import Rule, load_rules, load_suite
+from expectations.thresholds import Thresholds
+from expectations.whole import Whole, measures
 from tasks.frames import FRAMES, Entity
 
-__all__ = ["Failure", "Verdict", "validate"]
+__all__ = ["Accepted", "Failure", "Verdict", "validate"]
 
 #: Positions of failing rows and nothing else: any other format writes values into results and pages.
 RESULT_FORMAT = {
@@ -24,10 +26,20 @@ RESULT_FORMAT = {
     "return_unexpected_index_query": False,
     "partial_unexpected_count": 0,
 }
-OLDEST_BIRTH = datetime(1900, 1, 1)  # noqa: DTZ001 - a calendar day
+#: Almost all that nanoseconds can hold.
+EARLIEST, LATEST = pd.Timestamp("1700-01-01"), pd.Timestamp("2260-01-01")
+#: What a result says of a rule that raised.
+UNEVALUATED = {
+    "raised_exception": True,
+    "exception_message": "The rule could not be evaluated.",
+    "exception_traceback": None,
+}
+#: A set that nobody holds: a rule that needs it cannot be evaluated.
+NO_REFERENCES = {"patients": "nobody"}
 KEYS = {Entity.PATIENT: "patient_id", Entity.APPOINTMENT: "appointment_id"}
 
 Failure = tuple[int, str, str, str]  # source id, rule code, column name, severity
+Accepted = Collection[tuple[int | None, str]]  # source id, or nothing for the whole clinic, and rule code
 
 
 @dataclass(slots=True)
@@ -35,18 +47,34 @@ class Verdict:
     """What a suite said.
 
     Attributes:
-        good: Rows that may go on.
+        good: Rows that may go on, without the values that are withheld.
         rejects: Rows kept back because they are wrong.
         skipped: Rows kept back because they are not (yet) to be transferred.
+        withheld: Values taken out of rows that go on.
         warnings: Rows that go on, but somebody should look at.
+        waived: What failed and was accepted by a person.
         stop: Codes of rules about the whole table that failed, or could not be evaluated.
+        remarks: Codes of rules about the whole table that failed, and stop nothing.
+        passed: Codes of rules about the whole table that failed, and were accepted by a person.
+        taken_out: Source id and column of every value that is withheld.
+        named: Columns that a rule about the whole table names.
+        results: Each rule with how many rows it checked and how many failed.
+        outcome: The result as Great Expectations has it, without any value, for its pages.
     """
 
     good: pd.DataFrame
     rejects: list[Failure] = field(default_factory=list)
     skipped: list[Failure] = field(default_factory=list)
+    withheld: list[Failure] = field(default_factory=list)
     warnings: list[Failure] = field(default_factory=list)
+    waived: list[Failure] = field(default_factory=list)
     stop: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    taken_out: list[tuple[int, str]] = field(default_factory=list)
+    named: dict[str, list[str]] = field(default_factory=dict)
+    results: list[tuple[Rule, int, int]] = field(default_factory=list)
+    outcome: Any = field(default=None, repr=False)
 
 
 def validate(
@@ -55,6 +83,9 @@ def validate(
     *,
     references: Mapping[str, Collection[int]] | None = None,
     now: datetime,
+    accepted: Accepted = (),
+    thresholds: Thresholds | None = None,
+    whole: Whole | None = None,
 ) -> Verdict:
     """Validate a canonical frame.
 
@@ -62,36 +93,88 @@ def validate(
         frame: Canonical frame of the entity.
         entity: Which suite to run.
         references: Key sets the suite refers to (``patients`` for appointments).
-        now: The clinic's wall clock, naive.
+        now: The clinic's wall clock with its zone; a naive one counts as UTC.
+        accepted: What an analyst accepts as it is; rules that cannot be waived are not.
+        thresholds: The clinic's own.
+        whole: What is known of the whole table, of which the frame may be a part.
 
     Returns:
         The verdict; ``good`` keeps columns and dtypes and has a fresh index.
     """
     frame = frame.reset_index(drop=True)  # positions, not keys: they work where the key itself is broken
-    rules = load_rules(entity)
-    results = _run(frame, entity, references or {}, now)
-    verdict = Verdict(frame)
-    kept_back = np.zeros(len(frame), dtype=bool)
-    keys = frame[KEYS[entity]].to_numpy()
-    for rule, result in zip(rules, results, strict=True):
-        if result.success:
-            continue
-        positions = result.result.get("unexpected_index_list")
-        if _broken(result) or rule.action == "stop" or positions is None:
-            verdict.stop.append(rule.code)
-            continue
-        failures = [(int(keys[place]), rule.code, rule.column, rule.severity) for place in positions]
-        _file(verdict, rule, failures)
-        if rule.action != "report":
-            kept_back[positions] = True
-    verdict.good = frame[~kept_back].reset_index(drop=True)
+    verdict = Verdict(frame.copy(deep=False))
+    parameters = _parameters(frame, entity, now, thresholds or Thresholds(), whole or Whole())
+    verdict.outcome = _run(frame, entity, references or {}, parameters)
+    found = {
+        config.meta["code"]: result
+        for result in verdict.outcome.results
+        if (config := result.expectation_config) is not None and config.meta
+    }
+    judge = _Judge(verdict, frame[KEYS[entity]] if KEYS[entity] in frame else pd.Series(), set(accepted))
+    for rule in load_rules(entity):
+        judge.judge(rule, found[rule.code])
+    verdict.good = verdict.good[~judge.kept_back].reset_index(drop=True)
     return verdict
 
 
-def _file(verdict: Verdict, rule: Rule, failures: list[Failure]) -> None:
-    {"quarantine": verdict.rejects, "skip": verdict.skipped, "report": verdict.warnings}[rule.action].extend(
-        failures
-    )
+class _Judge:
+    """Turns the results of rules into what becomes of rows and values."""
+
+    def __init__(self, verdict: Verdict, keys: pd.Series, accepted: set[tuple[int | None, str]]) -> None:
+        self._verdict, self._accepted = verdict, accepted
+        self._keys = keys.to_numpy()
+        self.kept_back = np.zeros(len(verdict.good), dtype=bool)
+
+    def judge(self, rule: Rule, result: Any) -> None:
+        """Take in the result of one rule."""
+        checked = len(self._verdict.good)
+        positions = result.result.get("unexpected_index_list")
+        if not result.success and (_broken(result) or (positions is None and not rule.is_table)):
+            # A rule that could not be evaluated has found nothing wrong, and nothing right either.
+            self._verdict.results.append((rule, checked, checked))
+            self._verdict.stop.append(rule.code)
+            return
+        if rule.is_table:
+            self._verdict.results.append((rule, 1, 0 if result.success else 1))
+            if not result.success:
+                self._verdict.named[rule.code] = (result.result.get("details") or {}).get("columns", [])
+                held = self._verdict.stop if rule.action == "stop" else self._verdict.remarks
+                (self._verdict.passed if self._accepts(rule, None) else held).append(rule.code)
+            return
+        self._verdict.results.append((rule, checked, len(positions or ())))
+        self._rows(rule, positions or ())
+
+    def _rows(self, rule: Rule, positions: Collection[int]) -> None:
+        failing = []
+        for place in positions:
+            key = int(self._keys[place])
+            failure = (key, rule.code, rule.column, rule.severity)
+            if self._accepts(rule, key):
+                self._verdict.waived.append(failure)
+                continue
+            failing.append(place)
+            self._file(rule).append(failure)
+        if not failing:
+            return
+        if rule.action == "withhold":
+            for name in (rule.column, *rule.takes_along):
+                column = self._verdict.good[name]
+                kept = ~column.index.isin(failing)
+                self._verdict.good[name] = column.where(kept).astype(column.dtype)
+                self._verdict.taken_out += [(int(self._keys[place]), name) for place in failing]
+        elif rule.action != "report":
+            self.kept_back[failing] = True
+
+    def _accepts(self, rule: Rule, key: int | None) -> bool:
+        return rule.waivable and bool({(key, rule.code), (None, rule.code)} & self._accepted)
+
+    def _file(self, rule: Rule) -> list[Failure]:
+        return {
+            "quarantine": self._verdict.rejects,
+            "withhold": self._verdict.withheld,
+            "skip": self._verdict.skipped,
+            "report": self._verdict.warnings,
+        }[rule.action]
 
 
 def _broken(result: Any) -> bool:
@@ -100,56 +183,95 @@ def _broken(result: Any) -> bool:
     return bool(info) and ("raised_exception" not in info or bool(info["raised_exception"]))
 
 
+def _parameters(
+    frame: pd.DataFrame, entity: Entity, now: datetime, thresholds: Thresholds, whole: Whole
+) -> dict[str, Any]:
+    """Return what the rules are told only now: the time, the clinic's thresholds, what the table was."""
+    local = now.replace(tzinfo=None)
+    today = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    utc = local if now.tzinfo is None else now.astimezone(UTC).replace(tzinfo=None)
+    return {
+        "columns": list(FRAMES[entity]),
+        "declared": {name: str(dtype) for name, dtype in FRAMES[entity].items()},
+        "found": {str(name): str(dtype) for name, dtype in frame.dtypes.items()},
+        "today": today,
+        "oldest_birth": today - timedelta(days=365.25 * thresholds.oldest_age_years),
+        "latest_stamp": utc + timedelta(hours=thresholds.clock_tolerance_hours),
+        "furthest_start": utc + timedelta(days=thresholds.furthest_days_ahead),
+        "longest_hours": thresholds.longest_appointment_hours,
+        "quiet_hours": thresholds.quiet_hours,
+        "smallest_ratio": 1 - thresholds.largest_fall,
+        "largest_ratio": 1 + thresholds.largest_growth,
+        "vanished_share": thresholds.vanished_share,
+        "missing_phones": thresholds.missing_phones,
+        "fewest_rows": thresholds.fewest_rows,
+        "filled_before": dict(whole.filled_before),
+        "is_full": whole.is_full,
+        **measures(whole, thresholds, local),
+    }
+
+
 def _run(
-    frame: pd.DataFrame, entity: Entity, references: Mapping[str, Collection[int]], now: datetime
-) -> list[Any]:
+    frame: pd.DataFrame,
+    entity: Entity,
+    references: Mapping[str, Collection[int]],
+    parameters: Mapping[str, Any],
+) -> Any:
     """Run the suite in a context of its own: one shared by two threads gives silently wrong results."""
-    import great_expectations as gx  # noqa: PLC0415
     from great_expectations.core.validation_definition import ValidationDefinition  # noqa: PLC0415
-    from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 
     from expectations.custom import references as hold  # noqa: PLC0415
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    context = _context()
     source = context.data_sources.add_pandas("frames")
     batch = source.add_dataframe_asset(entity.value).add_batch_definition_whole_dataframe("whole")
-    definition = ValidationDefinition(
-        name=entity.value, data=batch, suite=context.suites.add(load_suite(entity))
-    )
-    definition = context.validation_definitions.add(definition)
     with hold({name: pd.Index(list(keys)) for name, keys in references.items()}) as tokens:
-        parameters: dict[str, Any] = {
-            "columns": list(FRAMES[entity]),
-            "oldest_birth": OLDEST_BIRTH,
-            "today": now,
-            **tokens,
-        }
-        outcome = definition.run(
-            batch_parameters={"dataframe": _checked(frame)},
-            expectation_parameters=parameters,
-            result_format=RESULT_FORMAT,
+        suite = context.suites.add(load_suite(entity, {**NO_REFERENCES, **parameters, **tokens}))
+        definition = context.validation_definitions.add(
+            ValidationDefinition(name=entity.value, data=batch, suite=suite)
         )
-    by_code = {
-        config.meta["code"]: result
-        for result in outcome.results
-        if (config := result.expectation_config) is not None and config.meta
-    }
-    return [by_code[rule.code] for rule in load_rules(entity)]
+        outcome = definition.run(batch_parameters={"dataframe": _checked(frame)}, result_format=RESULT_FORMAT)
+    for result in outcome.results:
+        if _broken(result):
+            # The message and the traceback quote the value that a rule stumbled over.
+            result.exception_info = dict(UNEVALUATED)
+    return outcome
+
+
+def _context() -> Any:
+    """Return a context that keeps nothing on the disk and says nothing, to nobody."""
+    import great_expectations as gx  # noqa: PLC0415
+    from great_expectations.data_context.types.base import (  # noqa: PLC0415
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    return gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            # The default makes a folder for pages that nobody asked for, in every run.
+            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+            progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+            analytics_enabled=False,
+        ),
+    )
 
 
 def _checked(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give times naive nanoseconds of UTC, for the rules only.
+    """Give times naive nanoseconds of UTC and money as floats, for the rules only.
 
-    Bounds on other units are compared value by value in Python, and zoned columns go through a conversion
-    upstream that pandas has deprecated.
+    Bounds on other units are compared value by value in Python, zoned columns go through a conversion
+    upstream that pandas has deprecated, and decimals are no numbers to it.
     """
     columns: dict[str, pd.Series] = {}
     for name, dtype in frame.dtypes.items():
         kind = str(dtype)
         if kind.startswith("datetime64"):
             naive = frame[name].dt.tz_convert(None) if "UTC" in kind else frame[name]
-            inside = naive.between(pd.Timestamp("1700-01-01"), pd.Timestamp("2260-01-01"))
-            columns[str(name)] = naive.where(inside).astype("datetime64[ns]")
+            # What nanoseconds cannot hold is as far away as they reach, and as implausible.
+            columns[str(name)] = naive.clip(EARLIEST, LATEST).astype("datetime64[ns]")  # type: ignore[call-overload]
+        elif kind.startswith("decimal"):
+            columns[str(name)] = frame[name].astype("float64")
     return frame.assign(**columns)

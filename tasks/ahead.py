@@ -15,7 +15,8 @@ from threading import Thread
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.errors import RunStoppedError
+from tasks.data_docs import show_verdicts
+from tasks.errors import GuardError, RunStoppedError
 from tasks.extract import MARK, read_patients
 from tasks.ledger.store import Ledger
 from tasks.load import open_load, send_rows
@@ -80,7 +81,12 @@ def ahead_stopped(run_id: str) -> Iterator[None]:
 @task(name="contacts first", cache_policy=NO_CACHE, persist_result=False)
 def send_contacts(run_id: str) -> int:
     """Let the contacts of a first load leave while its appointments are read."""
-    count = start_ahead(workspace(run_id))
+    space = workspace(run_id)
+    try:
+        count = start_ahead(space)
+    except GuardError:
+        show_verdicts(space)  # no later step does
+        raise
     if count:
         get_run_logger().info("%d contacts of a first load are on their way", count)
     return count

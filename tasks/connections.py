@@ -27,12 +27,13 @@ from tasks.events import emit
 from tasks.fingerprints import check_columns, check_highest, check_same, columns_of, same_database
 from tasks.ident.connection import IdentConnection, build_engine, check_server, database_errors
 from tasks.ident.fingerprint import Fingerprint, may_write, read_fingerprint
-from tasks.ident.introspect import introspect, missing_required
+from tasks.ident.introspect import described, introspect, missing_required
 from tasks.ident.reader import IdentReader
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mappings import read_everything
 from tasks.rebaseline import demand_rebaseline
 from tasks.records import Account, Kind
+from tasks.schema_news import check_types
 from tasks.settings import Settings, load_settings
 from tasks.subscribe import begin_trial
 
@@ -125,7 +126,8 @@ def connect_database(
         found = reader.count()
     record = _record(name, connection, fingerprint, ledger, same_clinic=same_clinic)
     record = replace(record, block_name=_block(record, block, ledger))
-    record = replace(record, fingerprint={**record.fingerprint, "columns": columns_of(catalogue)})
+    schema = {"columns": columns_of(catalogue), "types": described(catalogue)}
+    record = replace(record, fingerprint={**record.fingerprint, **schema})
     for known in ledger.connections():
         if known.clinic_uid == record.clinic_uid and not same_clinic:
             check_highest(known, reader, ledger)
@@ -333,6 +335,7 @@ def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConn
         fingerprint = asdict(read_fingerprint(engine))
     check_same(record.name, record.fingerprint, fingerprint)
     check_columns(record, catalogue)
+    check_types(record, catalogue)
     return connection, IdentReader(
         engine,
         connection,

@@ -33,7 +33,8 @@ from tasks.planning.diff import GONE_HASH
 from tasks.planning.identity import external_id, first_text
 from tasks.records import AppliedRow, Kind, RemoteLead
 from tasks.settings import Settings
-from tasks.validate import severity_of
+from tasks.validate import action_of, severity_of
+from tasks.withholding import data_of
 
 __all__ = ["collect"]
 
@@ -64,7 +65,11 @@ def collect(
     known = ledger.applied_rows(inquiry.uid, inquiry.kind, [root]).get(root)
     held = _held(inquiry, reading, {*reading.ids, source_id, root})
     broken = {fact.source_id for fact, _hash in held if fact.is_direct}
+    # Of a chain, the deal shows the last row; what is withheld of the others is in no card.
+    out = {name for fact, _hash in held if fact.withheld for name in data_of(fact.field)}
     source, row_hash = (None, 0) if reading.error else look(inquiry, reading, known, broken, mapping)
+    if source is not None:
+        source = replace(source, differs=tuple(name for name in source.differs if name not in out))
     patient_id = source.patient_id if source is not None else None
     remote = _remote(inquiry, known, mapping) if known is not None else None
     amo_id = (remote.amo_id if remote else None) or (known.amo_id if known else None)
@@ -119,6 +124,7 @@ def _held_fact(inquiry: Inquiry, row: HeldRow) -> HeldFacts:
         first_seen=inquiry.at(reject.first_seen),
         last_seen=inquiry.at(reject.last_seen),
         severity=severity_of(Entity(reject.entity), reject.reason) if is_rule else "",
+        withheld=is_rule and action_of(Entity(reject.entity), reject.reason) == "withhold",
         released=row.released,
     )
 

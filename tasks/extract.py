@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 
@@ -20,6 +21,8 @@ from tasks.planning.holding import FOR_A_PERSON
 from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
 from tasks.seen import leave_out_seen
+from tasks.validate import judges_rows
+from tasks.waived import due_by_waivers, needs_full_read
 from tasks.workspace import Workspace, workspace
 
 __all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes", "read_patients"]
@@ -124,7 +127,10 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
     now = space.reader.now()
     due = stored.get(FULL_DUE)
     full = (
-        space.mode == "full" or MARK not in stored or (due is not None and now >= datetime.fromisoformat(due))
+        space.mode == "full"
+        or MARK not in stored
+        or (due is not None and now >= datetime.fromisoformat(due))
+        or needs_full_read(space, judges_rows)
     )
     if full:
         return space.reader.everything(window), True
@@ -134,12 +140,18 @@ def _changed(space: Workspace) -> tuple[Changes, bool]:
 
 
 def _due(space: Workspace) -> tuple[frozenset[int], frozenset[int]]:
-    """Return what waits in the ledger: interrupted, deferred or released rows, by id without a window."""
+    """Return what waits: interrupted, deferred, released, waived rows, by id without a window."""
     waiting = space.ledger.open_keys(space.uid)
     released = space.ledger.released_keys(space.uid)
-    patients = waiting.get(Kind.CONTACT, frozenset()) | released.get(Kind.CONTACT, frozenset())
+    waived = due_by_waivers(space)
+    asked = {kind: released.get(kind, frozenset()) | waived[entity] for kind, entity in KINDS.items()}
+    if not space.dry_run:
+        for kind, keys in asked.items():
+            # What is good leaves the list before it is planned; a run that dies in between must not lose it.
+            space.ledger.owe(space.uid, kind, keys, time.time())
+    patients = waiting.get(Kind.CONTACT, frozenset()) | asked[Kind.CONTACT]
     due = {key for kind in (Kind.LEAD, Kind.LINK, Kind.NOTE) for key in waiting.get(kind, frozenset())}
-    due |= released.get(Kind.LEAD, frozenset())
+    due |= asked[Kind.LEAD]
     if not due:
         return patients, frozenset()
     with database_errors(space.connection):

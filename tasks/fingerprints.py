@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tasks.errors import ConfigurationError, SchemaError
 from tasks.extract import MARK
-from tasks.ident.introspect import Catalogue
+from tasks.ident.introspect import Catalogue, described
 from tasks.ident.reader import IdentReader
 from tasks.ident.schema import TABLES
 from tasks.ledger.store import ConnectionRecord, Ledger
@@ -124,11 +124,11 @@ def check_highest(record: ConnectionRecord, reader: IdentReader, ledger: Ledger)
 
 
 def remember_highest(record: ConnectionRecord, reader: IdentReader, ledger: Ledger) -> None:
-    """Note after a successful run how far the database's numbers have come."""
-    highest = reader.highest()
-    if highest == record.fingerprint.get("highest"):
+    """Note after a successful run how far the database's numbers have come, and of what types it is made."""
+    seen = {"highest": reader.highest(), "types": described(reader.catalogue)}
+    if all(record.fingerprint.get(name) == value for name, value in seen.items()):
         return
     now = next((one for one in ledger.connections() if one.clinic_uid == record.clinic_uid), None)
     # Disconnected, or connected anew, while the run went on: what the run read is of no use any more.
     if now is not None and now.connected_at == record.connected_at:
-        ledger.save_connection(replace(now, fingerprint={**now.fingerprint, "highest": highest}))
+        ledger.save_connection(replace(now, fingerprint={**now.fingerprint, **seen}))

@@ -7,12 +7,15 @@ returns the answer that was given.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
+from prefect.input.actions import delete_flow_run_input
 from prefect.runtime import flow_run
 from prefect.states import Failed
 from pydantic import Field, create_model
@@ -22,7 +25,7 @@ from tasks.errors import IdentAmocrmError, MappingError
 from tasks.hints import hint
 from tasks.mapping.questions import Form, Question
 
-__all__ = ["ask", "ask_until", "failed", "run_input", "run_key", "run_scope"]
+__all__ = ["ask", "ask_until", "failed", "forget_answers", "run_input", "run_key", "run_scope"]
 
 #: How long a person may take.
 TIMEOUT_SECONDS: Final = 86_400
@@ -100,17 +103,24 @@ def ask(key: str, build: Callable[[], Form]) -> dict[str, Any]:
 
 
 def ask_until(
-    key: str, build: Callable[[], Form], accept: Callable[[dict[str, Any]], object]
+    key: str,
+    build: Callable[[], Form],
+    accept: Callable[[dict[str, Any]], object],
+    *,
+    refusal: type[IdentAmocrmError] = MappingError,
+    unkept: Collection[str] = (),
 ) -> dict[str, Any]:
     """Ask a person until the answers can be: what is wrong stands above the form, the answers are kept in it.
 
     Args:
         key: The form's own name in this run.
         build: Makes the form, the first time.
-        accept: Raises ``MappingError`` for answers that cannot be.
+        accept: Raises an error of the kind ``refusal`` for answers that cannot be.
+        refusal: What ``accept`` raises.
+        unkept: Questions whose answers are not shown again.
 
     Raises:
-        MappingError: When the last try is wrong too.
+        IdentAmocrmError: The last refusal, when the last try is wrong too.
     """
     answer: dict[str, Any] = {}
     wrong = ""
@@ -122,13 +132,32 @@ def ask_until(
         answer = ask(key if number == 1 else f"{key}-{number}", again)
         try:
             accept(answer)
-        except MappingError as error:
+        except refusal as error:
             if number == TRIES:
                 raise
             wrong = hint(error.code)
+            answer = {name: value for name, value in answer.items() if name not in unkept}
         else:
             break
     return answer
+
+
+def forget_answers(key: str) -> None:
+    """Forget what ``ask_until`` was answered, here and in Prefect: it was acted on, or refused for good."""
+    ledger = open_ledger()
+    for number in range(1, TRIES + 1):
+        form = key if number == 1 else f"{key}-{number}"
+        if "answer" in (ledger.setting(run_scope(), form) or {}):
+            _delete_response(form)
+    ledger.drop_settings(run_scope())
+
+
+def _delete_response(key: str) -> None:
+    try:
+        delete_flow_run_input(f"suspended-{key}-response")
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.NOT_FOUND:
+            raise
 
 
 def failed(error: IdentAmocrmError) -> State[None]:

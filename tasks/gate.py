@@ -37,6 +37,7 @@ from tasks.mapping.drift import Drift, check, usable
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mappings import MAPPING, load_mapping
 from tasks.records import Account, CustomField, Pipeline
+from tasks.schema_news import tell_news
 from tasks.settings import Settings, load_settings
 from tasks.subscribe import check_subscription
 from tasks.transfer import is_started
@@ -160,7 +161,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
     except BaseException:
         _close(opened)
         raise
-    return open_workspace(
+    space = open_workspace(
         Workspace(
             run_id=run_id,
             clinic=record,
@@ -184,6 +185,8 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             warnings=[*reader.catalogue.warnings, *client.warnings, *map(str, found.drifts)],
         )
     )
+    tell_news(space)
+    return space
 
 
 def _lease(ledger: Ledger, record: ConnectionRecord, settings: Settings) -> LeaseKeeper:

@@ -130,8 +130,10 @@ class _View:
                 return True
             return before != hashes[datum] and before == hashed
 
-        single = [rule.datum for rule in self.rules if rule.field_type == "multitext"]
-        together = tuple(rule.datum for rule in self.rules if rule.field_type != "multitext")
+        out = self.space.left_out.get(self.kind, {}).get(key, frozenset())
+        rules = [rule for rule in self.rules if rule.datum not in out]
+        single = [rule.datum for rule in rules if rule.field_type == "multitext"]
+        together = tuple(rule.datum for rule in rules if rule.field_type != "multitext")
         written: set[str] = set()
         yielded: set[str] = set()
         # Phones share a field, so each is asked about alone: one that differs must not name the others.

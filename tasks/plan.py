@@ -22,17 +22,17 @@ from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.holding import (
     MANY_PAST_MOVES,
     NOT_IN_AMOCRM,
+    PATIENT_BACK,
     moves_of_the_past,
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject
 from tasks.seen import SEEN, seen_now
+from tasks.withholding import hold_withheld, without_withheld
 from tasks.workspace import CardTable, Workspace, workspace
 
-__all__ = ["PATIENT_BACK", "STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
+__all__ = ["STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
 
-#: Reason of an appointment whose patient is kept back.
-PATIENT_BACK = "patient_kept_back"
 STEERING = frozenset({"patient_id", "stage"})
 #: Name of the clinic's setting that names the deals long over that were moved today.
 PAST_MOVES = "past_moves"
@@ -44,7 +44,7 @@ def build_plan(space: Workspace) -> None:
     adopt_marked(space, Kind.LEAD)
     _deal_cards(space)
     _clear_settled(space, Kind.LEAD)
-    rows = adopt_deals(space, rows + _difference(space, Kind.LEAD))
+    rows = without_withheld(space, adopt_deals(space, rows + _difference(space, Kind.LEAD)))
     rows = _keep_back(space, rows)
     rows = _hold_past_moves(space, rows)
     rows += _vanished(space)
@@ -64,7 +64,7 @@ def plan_contacts(space: Workspace) -> list[PlanRow]:
     adopt_marked(space, Kind.CONTACT)
     _contact_cards(space)
     _clear_settled(space, Kind.CONTACT)
-    return adopt_contacts(space, _difference(space, Kind.CONTACT))
+    return without_withheld(space, adopt_contacts(space, _difference(space, Kind.CONTACT)))
 
 
 def build_cards(space: Workspace) -> None:
@@ -76,6 +76,7 @@ def build_cards(space: Workspace) -> None:
 def _contact_cards(space: Workspace) -> None:
     texts = contact_texts(space.patients)
     hashes = hold(space, Kind.CONTACT, space.hasher.hash_frame(Kind.CONTACT, texts))
+    hashes = hold_withheld(space, Kind.CONTACT, hashes)
     space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
 
 
@@ -95,6 +96,8 @@ def _deal_cards(space: Workspace) -> None:
     space.starts = dict(zip(roots, deals["start_at"], strict=True))
     texts = lead_texts(deals, space.zone, space.settled_mapping().deal_name)
     hashes = hold(space, Kind.LEAD, space.hasher.hash_frame(Kind.LEAD, texts))
+    shown = dict(zip(roots, (int(key) for key in deals["appointment_id"]), strict=True))
+    hashes = hold_withheld(space, Kind.LEAD, hashes, shown)
     space.cards[Kind.LEAD] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
 
 
@@ -121,9 +124,13 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
         parked,
         space.ledger.unacknowledged(space.uid, kind),
     )
-    space.silent[kind] = difference.silent
+    rows = without_withheld(space, difference.rows)
+    said = [row for row in rows if row.changed or row.action is Action.CREATE]
+    space.silent[kind] = difference.silent + [
+        row.source_id for row in rows if not row.changed and row.action is not Action.CREATE
+    ]
     unknown = space.unknown.get(kind, frozenset()) | undecided
-    return [row for row in difference.rows if not (row.action is Action.CREATE and row.source_id in unknown)]
+    return [row for row in said if not (row.action is Action.CREATE and row.source_id in unknown)]
 
 
 def _clear_settled(space: Workspace, kind: Kind) -> None:
@@ -200,10 +207,15 @@ def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
         and row.action is Action.CREATE
         and space.owners.get(row.source_id) not in expected
     ]
-    if back and not space.dry_run:
-        listed = [Reject(Entity.APPOINTMENT.value, key, PATIENT_BACK, "patient_id") for key in back]
-        space.ledger.add_rejects(space.uid, listed)
     left_out = set(back)
+    if not space.dry_run:
+        entity = Entity.APPOINTMENT.value
+        listed = [
+            Reject(entity, key, PATIENT_BACK, "patient_id", held_by=space.owners.get(key)) for key in back
+        ]
+        space.ledger.add_rejects(space.uid, listed)
+        free = {key for key in space.owners if key not in left_out}
+        space.ledger.clear_rejects(space.uid, entity, free, PATIENT_BACK)
     return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in left_out]
 
 

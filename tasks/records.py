@@ -34,6 +34,7 @@ __all__ = [
     "RemoteLead",
     "Stage",
     "User",
+    "Waiver",
 ]
 
 
@@ -275,6 +276,7 @@ class Reject:
         data_hash: Row hash at the time; another hash makes the row due again.
         first_seen: Epoch seconds.
         last_seen: Epoch seconds.
+        held_by: The row at fault, where this one only depends on it: its patient, or a row of its chain.
     """
 
     entity: str
@@ -284,6 +286,30 @@ class Reject:
     data_hash: int = 0
     first_seen: float = 0.0
     last_seen: float = 0.0
+    held_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """An analyst's word that rows which break a rule may pass.
+
+    Attributes:
+        entity: ``patient`` or ``appointment``.
+        source_id: The row; ``None`` for every row of the clinic.
+        reason: Code of the rule.
+        note: Why, in the analyst's words; kept in the ledger only.
+        waived_by: Who says so.
+        until: Epoch seconds.
+        waived_at: Epoch seconds.
+    """
+
+    entity: str
+    source_id: int | None
+    reason: str
+    note: str = field(repr=False)
+    waived_by: str
+    until: float
+    waived_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ from tasks.workspace import Workspace, workspace
 
 __all__ = ["SyncReport", "build_report", "report", "sync_markdown"]
 
+#: What a page of the Data Docs is about, as an operator calls it.
+PAGES = {"patient": "пациенты", "appointment": "приёмы"}
+
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
@@ -28,6 +31,7 @@ class SyncReport:
     mode: str
     extracted: dict[str, int]
     invalid: int
+    incomplete: int
     planned: dict[str, Any]
     applied: dict[str, Any]
     rejected: int
@@ -42,6 +46,7 @@ class SyncReport:
     artifact: str | None = None
     stages: dict[str, float] = field(default_factory=dict)
     plan: tuple[dict[str, Any], ...] = ()
+    pages: dict[str, str] = field(default_factory=dict)  # what was validated -> its page of the Data Docs
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
@@ -50,7 +55,7 @@ class SyncReport:
     @property
     def has_rejects(self) -> bool:
         """Tell whether a person has something to look at."""
-        return bool(self.invalid or self.rejected or self.ambiguous or self.unsettled)
+        return bool(self.invalid or self.incomplete or self.rejected or self.ambiguous or self.unsettled)
 
 
 def build_report(space: Workspace) -> SyncReport:
@@ -73,6 +78,7 @@ def build_report(space: Workspace) -> SyncReport:
         mode="full" if space.full else "incremental",
         extracted=dict(space.extracted),
         invalid=space.invalid,
+        incomplete=space.incomplete,
         planned=_tally(space, None),
         applied=_tally(space, space.ledger.settled(space.run_id, OutcomeState.APPLIED)),
         rejected=states[OutcomeState.REJECTED],
@@ -86,6 +92,7 @@ def build_report(space: Workspace) -> SyncReport:
         warnings=tuple(space.warnings),
         stages={name: round(value, 2) for name, value in space.seconds.items()},
         plan=tuple(_shown(row) for row in space.plan) if space.dry_run else (),
+        pages={name: f"{space.settings.data_docs_address}/{path}" for name, path in space.pages.items()},
     )
 
 
@@ -146,7 +153,10 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         *_totals(result),
     ]
     if result.has_rejects:
-        lines += ["", "Что не передано и почему: `ident-amocrm rejects list`."]
+        lines += ["", "Что не передано и почему: `ident-amocrm rejects list` или запуск `review-rejects`."]
+    if result.pages:
+        links = (f"[{PAGES[name]}]({address})" for name, address in result.pages.items())
+        lines += ["", f"Что проверено в данных и что исправить: {', '.join(links)}."]
     if result.warnings:
         lines += ["", "**Предупреждения**", "", *(f"- {warning}" for warning in result.warnings)]
     lines += ["", f"[Открыть amoCRM]({base_url}) · `{result.run_id}`"]
@@ -158,6 +168,7 @@ def _totals(result: SyncReport) -> list[str]:
         "| Итог | Строк |",
         "|---|---:|",
         f"| Не прошли проверку данных | {result.invalid} |",
+        f"| Переданы без ошибочного значения | {result.incomplete} |",
         f"| Отклонены amoCRM | {result.rejected} |",
         f"| Отложены до следующего запуска | {result.deferred} |",
         f"| Ответ amoCRM потерян, проверяется | {result.ambiguous + result.unsettled} |",
@@ -181,7 +192,7 @@ def report(run_id: str) -> dict[str, Any]:
     data = result.as_dict()
     lost = result.ambiguous + result.unsettled
     news = bool(space.fresh_rejects or result.rejected or lost)
-    worth_telling = bool(space.plan or news or space.full or space.dry_run)
+    worth_telling = bool(space.plan or news or space.remarks or space.full or space.dry_run)
     if worth_telling:
         base_url = str(space.client.base_url)
         artifact_id = create_markdown_artifact(
@@ -197,7 +208,12 @@ def report(run_id: str) -> dict[str, Any]:
             counts = {"planned": len(space.plan), "invalid": result.invalid, "rejected": result.rejected}
             emit("sync.completed", space.uid, space.clinic.name, "info", counts, space.ledger)
         if news:
-            counts = {"invalid": result.invalid, "rejected": result.rejected, "ambiguous": lost}
+            counts = {
+                "invalid": result.invalid,
+                "incomplete": result.incomplete,
+                "rejected": result.rejected,
+                "ambiguous": lost,
+            }
             emit("rows.rejected", space.uid, space.clinic.name, "warning", counts, space.ledger)
     get_run_logger().info("Sync of %s: %d rows planned, %d writes", space.uid, len(space.plan), result.writes)
     return data

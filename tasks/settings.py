@@ -128,6 +128,22 @@ class Settings(BaseSettings):
         default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",
         description="Whom an operator asks for an invoice; shown on it.",
     )
+    data_docs_port: int = Field(
+        default=4280,
+        ge=0,
+        le=65535,
+        description="Port of the pages of data quality that up serves; the next free one if taken; 0: none.",
+    )
+    data_docs_url: str = Field(
+        default="",
+        description="Where the pages of data quality are reached; links of the runs lead there.",
+    )
+    data_docs_runs: int = Field(
+        default=200, ge=1, description="Runs of each clinic whose pages of data quality are kept."
+    )
+    data_docs_days: int = Field(
+        default=30, ge=1, description="Days for which pages of data quality and the trend of it are kept."
+    )
     https_proxy: str = Field(default="", description="Proxy towards amoCRM; empty: the HTTPS_PROXY variable.")
     ca_bundle: Path | None = Field(default=None, description="File of trusted certificates (own CA).")
     verify_tls: bool = Field(
@@ -143,6 +159,21 @@ class Settings(BaseSettings):
     def no_show_reasons(self) -> frozenset[int]:
         """Ids of cancel reasons that mean that the patient did not come."""
         return frozenset(int(part) for part in self.no_show_reason_ids.split(",") if part.strip())
+
+    @property
+    def data_docs(self) -> Path:
+        """Folder of the Data Docs: results, and the pages made of them."""
+        return self.home / "data-docs"
+
+    @property
+    def data_docs_pages(self) -> Path:
+        """Folder of the pages, which may be served."""
+        return self.data_docs / "pages"
+
+    @property
+    def data_docs_address(self) -> str:
+        """Where the pages are reached, as far as is known."""
+        return (self.data_docs_url or f"http://127.0.0.1:{self.data_docs_port}").rstrip("/")
 
     def prepare_home(self) -> Path:
         """Create the home folder, readable by its owner only, and return it."""

@@ -25,6 +25,7 @@ from tasks.ident.reader import Changes, IdentReader
 from tasks.launch import Launch
 from tasks.ledger.hashing import FieldHasher
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.ledger.waivers import WaiverRecord
 from tasks.loading.ports import Load
 from tasks.mapping.drift import Drift
 from tasks.mapping.model import Mapping as CardMapping
@@ -123,9 +124,19 @@ class Workspace:
     gone: dict[Kind, frozenset[int]] = field(default_factory=dict)
     patient_ids: frozenset[int] = frozenset()  # as read, before what is wrong was kept back
     broken: Counter[str] = field(default_factory=Counter)  # failing rows by rule
+    withheld: dict[Entity, dict[int, frozenset[str]]] = field(default_factory=dict)  # data, by row
+    left_out: dict[Kind, dict[int, frozenset[str]]] = field(default_factory=dict)  # the same, by card
+    counts: dict[str, int] = field(default_factory=dict)  # rows of the tables in IDENT
+    remarks: list[str] = field(default_factory=list)  # rules about a whole table that failed and stop nothing
     invalid: int = 0
+    incomplete: int = 0  # rows that go without a value
     fresh_rejects: int = 0  # of them, those nobody has been told about yet
+    waivers: tuple[WaiverRecord, ...] | None = None  # as they were when the run began, see tasks.waived
+    waivers_at: float = 0.0
     stops: list[str] = field(default_factory=list)
+    # Verdicts of the gate with their entity and rows, until they are shown; and the pages made of them.
+    verdicts: list[tuple[Entity, int, Any]] = field(default_factory=list, repr=False)
+    pages: dict[str, str] = field(default_factory=dict)
     unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
     cards: dict[Kind, CardTable] = field(default_factory=dict)
     stage_keys: dict[int, str] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from deployments.cli import (
     rejects,
     subscription,
     sync,
+    thresholds,
     transfer,
     up,
 )
@@ -63,8 +64,16 @@ mapping_app.command("backfill")(mapping.backfill)
 app.add_typer(mapping_app, name="mapping")
 rejects_app = typer.Typer(no_args_is_help=True, help="Rows that were not transferred, and why.")
 rejects_app.command("list")(rejects.list_rejects)
+rejects_app.command("show")(rejects.show_row)
 rejects_app.command("retry")(rejects.retry_rejects)
+rejects_app.command("waive")(rejects.waive)
+rejects_app.command("unwaive")(rejects.unwaive)
+rejects_app.command("export")(rejects.export)
 app.add_typer(rejects_app, name="rejects")
+thresholds_app = typer.Typer(no_args_is_help=True, help="Where a clinic's rules about its data draw lines.")
+thresholds_app.command("show")(thresholds.show_thresholds)
+thresholds_app.command("set")(thresholds.set_thresholds)
+app.add_typer(thresholds_app, name="thresholds")
 subscription_app = typer.Typer(no_args_is_help=True, help="State, prices and invoices of the subscription.")
 subscription_app.command("status")(subscription.status)
 subscription_app.command("quote")(subscription.quote)

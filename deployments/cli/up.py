@@ -42,9 +42,14 @@ def demo(
     ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI; the next free one.")] = 4200,
     appointments: Annotated[int, typer.Option(min=100, help="Size of the demo clinic.")] = 300,
+    dirty: Annotated[
+        bool,
+        typer.Option("--dirty", help="Plant defects as real clinics have them, and show what catches them."),
+    ] = False,
 ) -> None:
     """Run the main job on a demo clinic and a stand-in amoCRM, and prove each step."""
     from deployments.demo import run_demo
     from tasks.settings import load_settings
 
-    raise typer.Exit(run_demo(load_settings(), once=once, port=port, appointments=appointments))
+    code = run_demo(load_settings(), once=once, port=port, appointments=appointments, dirty=dirty)
+    raise typer.Exit(code)

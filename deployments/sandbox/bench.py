@@ -86,6 +86,7 @@ class Result:
         arrived: Contacts and deals that stand in the stand-in afterwards.
         first: The first load.
         again: A run without changes after it.
+        full: A full read without changes.
     """
 
     load: Load
@@ -94,6 +95,7 @@ class Result:
     arrived: tuple[int, int]
     first: Tick
     again: Tick
+    full: Tick
 
     @property
     def ceiling(self) -> float:
@@ -115,13 +117,24 @@ class Result:
         )
 
     @property
+    def validation(self) -> float:
+        """Seconds of validating every row, as a share of reading and comparing it."""
+        stages = self.full.report["stages"]
+        return float(stages["validate"] / (stages["extract"] + stages["plan"]))
+
+    @property
     def sound(self) -> bool:
-        """Whether all that was acknowledged is there, and a run without changes wrote nothing."""
-        return self.arrived == (self.contacts, self.deals) and self.again.writes == 0
+        """Whether all that was acknowledged is there, and runs without changes wrote nothing."""
+        return self.arrived == (self.contacts, self.deals) and self.again.writes == self.full.writes == 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as JSON data."""
-        numbers = {"share": round(self.share, 4), "target": TARGET, "ceiling": self.ceiling}
+        numbers = {
+            "share": round(self.share, 4),
+            "target": TARGET,
+            "ceiling": self.ceiling,
+            "validation": round(self.validation, 3),
+        }
         return {**asdict(self), **numbers, "baseline": self.baseline, "sound": self.sound}
 
 
@@ -159,6 +172,8 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         first = _tick(folder, around, crm)
         note("A tick without changes")
         again = _tick(folder, around, crm)
+        note("A full read without changes")
+        full = _tick(folder, around, crm, "--full")
         applied = first.report["applied"]
         account = _admin(crm, "dump")
     return Result(
@@ -168,6 +183,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         arrived=(len(account["contacts"]), len(account["leads"])),
         first=first,
         again=again,
+        full=full,
     )
 
 
@@ -250,10 +266,10 @@ def _command(folder: Path, around: dict[str, str], *arguments: str) -> dict[str,
     return answer
 
 
-def _tick(folder: Path, around: dict[str, str], crm: str) -> Tick:
+def _tick(folder: Path, around: dict[str, str], crm: str, *options: str) -> Tick:
     _admin(crm, "stats/reset", post=True)
     started = time.monotonic()
-    report = _command(folder, around, "sync", CLINIC)
+    report = _command(folder, around, "sync", CLINIC, *options)
     seconds = time.monotonic() - started
     stats = _admin(crm, "stats")
     refused = sum(entry["status"] == TOO_MANY for entry in stats["log"])
@@ -276,18 +292,27 @@ def _show(result: Result, output: Output) -> None:
         "",
         "first load",
         "no change",
+        "full, no change",
     )
     entities = f"{result.contacts} + {result.deals}"
     rows.add_row("contacts + deals acknowledged", entities, "")
     rows.add_row("of them in amoCRM", " + ".join(str(number) for number in result.arrived), "")
     for name in ("seconds", "requests", "writes", "refused"):
         label = f"{name} (429)" if name == "refused" else name
-        rows.add_row(label, str(getattr(result.first, name)), str(getattr(result.again, name)))
+        rows.add_row(
+            label,
+            str(getattr(result.first, name)),
+            str(getattr(result.again, name)),
+            str(getattr(result.full, name)),
+        )
     for name in result.first.report["stages"]:
-        stages = [str(tick.report["stages"].get(name, "")) for tick in (result.first, result.again)]
+        stages = [
+            str(tick.report["stages"].get(name, "")) for tick in (result.first, result.again, result.full)
+        ]
         rows.add_row(f"  {name}, seconds", *stages)
     verdict = "reached" if result.share >= TARGET else "MISSED"
     rows.add_row("share of the ceiling", f"{result.share:.1%}", f"target {TARGET:.0%}: {verdict}")
+    rows.add_row("validation, share of extract + plan", "", "", f"{result.validation:.1%}")
     rows.caption, rows.caption_justify = result.baseline, "left"
     show(result.as_dict(), output, rows)
 

@@ -1,13 +1,11 @@
 """What amoCRM must hold, derived from the clinic's database alone.
 
-Second opinion on the transfer: written from the rules of ``docs`` and the database's schema, it imports
-nothing from ``flows`` or ``tasks``, so that a mistake there cannot hide here.
+Second opinion on the transfer, written from ``docs`` and the database's schema: it imports no ``tasks``.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -15,7 +13,18 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import phonenumbers
+from deployments.sandbox.doubts import (
+    doubtful_end,
+    doubtful_money,
+    is_held,
+    is_incomplete,
+    moment_of,
+    phone_of,
+    sound_birthday,
+    sound_comment,
+    sound_email,
+    text_of,
+)
 
 __all__ = ["Expectation", "ExpectedContact", "ExpectedDeal", "expect"]
 
@@ -42,7 +51,6 @@ STAGE_NAMES = {
 }
 PIPELINE_NAMES = {True: "Первичный приём", False: "Повторный приём"}
 NO_SHOW_WORDS = ("не явился", "не явилась", "неявка")
-SENTINEL = datetime(1900, 1, 2)  # noqa: DTZ001 - clinic-local
 
 
 @dataclass(slots=True)
@@ -73,11 +81,24 @@ class ExpectedDeal:
 
 @dataclass(slots=True)
 class Expectation:
-    """Everything that amoCRM must hold for one clinic."""
+    """Everything that amoCRM must hold for one clinic.
+
+    Attributes:
+        contacts: Contacts by patient.
+        deals: Deals by the root of their reschedule chain.
+        invalid_patients: Patients who are kept back, and listed.
+        incomplete_patients: Patients whose contact goes without a broken value, and who are listed.
+    """
 
     contacts: dict[int, ExpectedContact] = field(default_factory=dict)
     deals: dict[int, ExpectedDeal] = field(default_factory=dict)
     invalid_patients: set[int] = field(default_factory=set)
+    incomplete_patients: set[int] = field(default_factory=set)
+
+    @property
+    def listed_patients(self) -> set[int]:
+        """Patients whom an analyst must see in the list."""
+        return self.invalid_patients | self.incomplete_patients
 
     @property
     def primaries(self) -> dict[int, bool]:
@@ -92,6 +113,7 @@ def expect(
     *,
     frozen: Mapping[int, bool] | None = None,
     rescheduled: frozenset[int] = frozenset(),
+    now: datetime | None = None,
 ) -> Expectation:
     """Derive what amoCRM must hold.
 
@@ -101,23 +123,28 @@ def expect(
         from_day: First day of the launch; ``None`` is all history.
         frozen: First or repeat by deal, from the comparison made when the deals were created.
         rescheduled: Deals whose time changed since they were created.
+        now: The clinic's present moment, by which a stamp may be in the future; without it none is.
     """
     source = _Source(rows, ZoneInfo(timezone))
     result = Expectation()
-    for patient in rows("Patients"):
+    cards = rows("Patients")
+    times = Counter(patient["ID_Persons"] for patient in cards)
+    for patient in cards:
         key = patient["ID_Persons"]
         contact = source.contact(patient)
-        if contact is None:
+        if contact is None or times[key] > 1 or key <= 0:
             result.invalid_patients.add(key)
         else:
             result.contacts[key] = contact
+            if source.lacks_a_value(patient):
+                result.incomplete_patients.add(key)
     start = datetime.combine(from_day, time.min) if from_day else None
     for root, chain in source.chains().items():
         inside = start is None or any(
-            (moment := _moment(row["PlanStart"])) is not None and moment >= start for row in chain
+            (moment := moment_of(row["PlanStart"])) is not None and moment >= start for row in chain
         )
         leaf = _leaf(chain)
-        if inside and leaf["ID_Patients"] in result.contacts and _moment(leaf["PlanStart"]) is not None:
+        if inside and leaf["ID_Patients"] in result.contacts and not source.is_doubtful(leaf, now):
             primary = (frozen or {}).get(root)
             result.deals[root] = source.deal(
                 root,
@@ -135,11 +162,13 @@ class _Source:
         self._zone = zone
         self._persons = {row["ID"]: row for row in rows("Persons")}
         self._receptions = rows("Receptions")
+        self._times = Counter(row["ID"] for row in self._receptions)
+        self._today = datetime.now(tz=zone).date()
         self._by_patient: dict[int, list[Row]] = defaultdict(list)
         for row in self._receptions:
             self._by_patient[row["ID_Patients"]].append(row)
         self._names = {
-            table: {row["ID"]: _text(row["Name"]) for row in rows(table)}
+            table: {row["ID"]: text_of(row["Name"]) for row in rows(table)}
             for table in ("InfoSources", "ArchivingReasons", "ReceptionCancelReasons", "AppointmentSources")
         }
         professions = {row["ID"]: row["NameProfession"] for row in rows("ProfessionNames")}
@@ -166,27 +195,27 @@ class _Source:
         """Return the contact of a patient, ``None`` for one who does not pass validation."""
         key = patient["ID_Persons"]
         person = self._persons[key]
-        phones = [_phone(person["MobilePhone"]), _phone(person["Phone"])]
-        surname, given = _text(person["Surname"]), _text(person["Name"])
-        if "" in phones or not (surname or given):
+        phones = [phone_of(person["MobilePhone"]), phone_of(person["Phone"])]
+        surname, given = text_of(person["Surname"]), text_of(person["Name"])
+        if not (surname or given):
             return None
         visits = [row for row in self._by_patient[key] if not _cancelled(row)]
         done = sorted(
-            moment for row in visits if _done(row) and (moment := _moment(row["PlanStart"])) is not None
+            moment for row in visits if _done(row) and (moment := moment_of(row["PlanStart"])) is not None
         )
         return ExpectedContact(
             patient_id=key,
             last_name=surname or "",
-            first_name=" ".join(part for part in (given, _text(person["Patronymic"])) if part),
+            first_name=" ".join(part for part in (given, text_of(person["Patronymic"])) if part),
             phones=frozenset(phone for phone in phones if phone),
-            email=_text(person["Email"]),
+            email=sound_email(person["Email"]),
             fields={
-                "IDENT: Дата рождения": _day(person["Birthday"]),
+                "IDENT: Дата рождения": sound_birthday(person["Birthday"], self._today),
                 "IDENT: Пол": {1: "Мужской", 2: "Женский"}.get(person["Sex"]),
-                "IDENT: Город": _text(person["City"]),
-                "IDENT: Номер карты": _text(patient["CardNumber"]),
-                "IDENT: Законный представитель": _text(patient["ParentSNP"]),
-                "IDENT: Комментарий к пациенту": _text(patient["Comment"]),
+                "IDENT: Город": text_of(person["City"]),
+                "IDENT: Номер карты": text_of(patient["CardNumber"]),
+                "IDENT: Законный представитель": text_of(patient["ParentSNP"]),
+                "IDENT: Комментарий к пациенту": sound_comment(patient["Comment"]),
                 "IDENT: Источник рекламы": self._names["InfoSources"].get(patient["ID_InfoSources"]),
                 "IDENT: Лечащий врач": self._doctor(patient["ID_Staffs"]),
                 "IDENT: В архиве": patient["ID_ArchivingReasons"] is not None,
@@ -202,25 +231,33 @@ class _Source:
             },
         )
 
+    def lacks_a_value(self, patient: Row) -> bool:
+        """Tell whether a patient's card has a value that is not passed on."""
+        return is_incomplete(self._persons[patient["ID_Persons"]], patient, self._today)
+
+    def is_doubtful(self, row: Row, now: datetime | None) -> bool:
+        """Tell whether an appointment is kept back."""
+        return self._times[row["ID"]] > 1 or is_held(row, now)
+
     def chains(self) -> dict[int, list[Row]]:
         """Return receptions by the root of their reschedule chain."""
         parents = {row["ID"]: row["ID_ReceptionsTransferFrom"] for row in self._receptions}
         chains: dict[int, list[Row]] = defaultdict(list)
         for row in self._receptions:
             root = row["ID"]
-            while parents.get(root):
+            while parents.get(root, root) not in {None, root}:
                 root = parents[root]
             chains[root].append(row)
         return chains
 
     def is_primary(self, row: Row) -> bool:
         """Tell whether no other completed visit of the patient began earlier."""
-        start = _moment(row["PlanStart"])
+        start = moment_of(row["PlanStart"])
         return not any(
             _done(other)
             and not _cancelled(other)
             and other["ID"] != row["ID"]
-            and (moment := _moment(other["PlanStart"])) is not None
+            and (moment := moment_of(other["PlanStart"])) is not None
             and start is not None
             and moment < start
             for other in self._by_patient[row["ID_Patients"]]
@@ -234,14 +271,14 @@ class _Source:
             (
                 row["ID_StaffsReceptionCanceled"] is None
                 and row["ReceptionCanceled"] is not None
-                and _moment(row["ReceptionCanceled"]) == _moment(row["PlanEnd"])
+                and moment_of(row["ReceptionCanceled"]) == moment_of(row["PlanEnd"])
             )
             or any(word in (reason or "").casefold() for word in NO_SHOW_WORDS)
         )
         key = "no_show" if no_show else "rescheduled" if moved and status == "planned" else status
         amount, _paid, _debt, _services = self._money(row["ID"])
         doctor = self._doctor(row["ID_Staffs"])
-        start = _moment(row["PlanStart"])
+        start = moment_of(row["PlanStart"])
         name = f"Приём {start:%d.%m.%Y %H:%M}" + (f" · {_initials(doctor)}" if doctor else "")
         return ExpectedDeal(
             root_id=root,
@@ -260,7 +297,7 @@ class _Source:
         amount, paid, debt, services = self._money(row["ID"])
         return {
             "IDENT: Начало приёма": self._epoch(row["PlanStart"]),
-            "IDENT: Окончание приёма": self._epoch(row["PlanEnd"]),
+            "IDENT: Окончание приёма": None if doubtful_end(row) else self._epoch(row["PlanEnd"]),
             "IDENT: Статус приёма": STATUS_LABELS[status],
             "IDENT: Пациент пришёл": self._epoch(row["PatientAppeared"]),
             "IDENT: Приём начат": self._epoch(row["ReceptionStarted"]),
@@ -268,20 +305,20 @@ class _Source:
             "IDENT: Счёт выдан": self._epoch(row["CheckIssued"]),
             "IDENT: Отменён": self._epoch(row["ReceptionCanceled"]),
             "IDENT: Причина отмены": reason,
-            "IDENT: Комментарий к отмене": _text(row["CancelReasonComment"]),
+            "IDENT: Комментарий к отмене": text_of(row["CancelReasonComment"]),
             "IDENT: Не пришёл": no_show,
             "IDENT: Врач": self._doctor(row["ID_Staffs"]),
             "IDENT: Специальность": ", ".join(sorted(self._professions[row["ID_Staffs"]])) or None,
-            "IDENT: Кабинет": _text((self._chairs.get(row["ID_Armchairs"]) or {}).get("NameArmchair")),
+            "IDENT: Кабинет": text_of((self._chairs.get(row["ID_Armchairs"]) or {}).get("NameArmchair")),
             "IDENT: Филиал": self._branch(row),
             "IDENT: Услуги": services,
             "IDENT: Сумма счёта": amount,
             "IDENT: Оплачено": paid,
             "IDENT: Долг по приёму": debt,
-            "IDENT: Комментарий к приёму": _text(row["Comment"]),
+            "IDENT: Комментарий к приёму": sound_comment(row["Comment"]),
             "IDENT: Источник записи": self._names["AppointmentSources"].get(row["ID_AppointmentSources"]),
             "IDENT: Вид приёма": "Первичный" if primary else "Повторный",
-            "IDENT: Запись создана": self._epoch(_moment(row["ReceptionAdded"]) or row["DateTimeAdded"]),
+            "IDENT: Запись создана": self._epoch(moment_of(row["ReceptionAdded"]) or row["DateTimeAdded"]),
         }
 
     def _money(self, reception: int) -> tuple[Decimal | None, Decimal | None, Decimal | None, str | None]:
@@ -301,7 +338,10 @@ class _Source:
         if journal is None:
             return (_money(total) if lines else None), None, None, services
         amount, debt = Decimal(str(journal["AmountWithDiscount"])), Decimal(str(journal["Debt"]))
-        return _money(amount), _money(amount - debt), _money(debt), services
+        sums = (_money(amount), _money(amount - debt), _money(debt))
+        doubts = doubtful_money(amount, debt)
+        told = [None if doubt else value for value, doubt in zip(sums, doubts, strict=True)]
+        return told[0], told[1], told[2], services
 
     def _branch(self, row: Row) -> str | None:
         order = self._orders.get(row["ID"]) or {}
@@ -310,17 +350,17 @@ class _Source:
         company = self._companies.get(key)
         if company is None:
             return None
-        return _text(company["BranchName"]) or _text(company["Name"]) or f"Филиал {key}"
+        return text_of(company["BranchName"]) or text_of(company["Name"]) or f"Филиал {key}"
 
     def _doctor(self, key: int | None) -> str | None:
         person = self._persons.get(key) if key is not None else None
         if person is None:
             return None
-        parts = (_text(person[name]) for name in ("Surname", "Name", "Patronymic"))
+        parts = (text_of(person[name]) for name in ("Surname", "Name", "Patronymic"))
         return " ".join(part for part in parts if part) or None
 
     def _epoch(self, value: object) -> int | None:
-        moment = _moment(value)
+        moment = moment_of(value)
         return None if moment is None else int(moment.replace(tzinfo=self._zone).timestamp())
 
 
@@ -330,11 +370,11 @@ def _leaf(chain: list[Row]) -> Row:
 
 
 def _cancelled(row: Row) -> bool:
-    return _moment(row["ReceptionCanceled"]) is not None or row["ID_ReceptionCancelReasons"] is not None
+    return moment_of(row["ReceptionCanceled"]) is not None or row["ID_ReceptionCancelReasons"] is not None
 
 
 def _done(row: Row) -> bool:
-    return _moment(row["ReceptionEnded"]) is not None or _moment(row["CheckIssued"]) is not None
+    return moment_of(row["ReceptionEnded"]) is not None or moment_of(row["CheckIssued"]) is not None
 
 
 def _status(row: Row) -> str:
@@ -346,7 +386,7 @@ def _status(row: Row) -> str:
         ("ReceptionStarted", "in_progress"),
         ("PatientAppeared", "arrived"),
     ):
-        if _moment(row[column]) is not None:
+        if moment_of(row[column]) is not None:
             return status
     return "planned"
 
@@ -356,39 +396,5 @@ def _initials(doctor: str) -> str:
     return " ".join([surname, *(f"{part[0]}." for part in others)])
 
 
-def _moment(value: object) -> datetime | None:
-    if value is None or value == "":
-        return None
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
-    return None if moment <= SENTINEL else moment
-
-
-def _day(value: object) -> date | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, datetime):
-        return value.date()
-    return value if isinstance(value, date) else date.fromisoformat(str(value)[:10])
-
-
-def _text(value: object) -> str | None:
-    return (str(value).strip() or None) if value is not None else None
-
-
 def _money(value: Decimal) -> Decimal:
     return value.quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def _phone(value: object) -> str | None:
-    """Return E.164, ``None`` for no phone, an empty text for one that cannot be read."""
-    text = _text(value)
-    if text is None or text.casefold() in {"-", "нет"}:
-        return None
-    for part in (text, *re.split(r"[,;/\n]", text)):
-        try:
-            number = phonenumbers.parse(part, "RU")
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(number):
-            return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from deployments.sandbox.compare import CONTACT_MARK, LEAD_MARK, Crm, differences, read_crm
 from deployments.sandbox.expected import Expectation, Rows, expect
@@ -58,8 +59,14 @@ class Witness:
 
     def expectation(self) -> Expectation:
         """Return what amoCRM must hold now."""
+        now = datetime.now(tz=ZoneInfo(self.timezone)).replace(tzinfo=None)
         return expect(
-            self.rows, self.timezone, self.from_day, frozen=self.frozen, rescheduled=self.rescheduled
+            self.rows,
+            self.timezone,
+            self.from_day,
+            frozen=self.frozen,
+            rescheduled=self.rescheduled,
+            now=now,
         )
 
     def look(self) -> View:
@@ -101,13 +108,13 @@ class Witness:
 
     @staticmethod
     def kept_back(view: View, listed: set[int]) -> Proof:
-        """A patient who fails validation is not in amoCRM and is listed."""
-        invalid = view.wanted.invalid_patients
-        missing = invalid - listed
+        """A patient who is kept back, or goes without a broken value, is listed; nobody else is."""
+        wanted = view.wanted.listed_patients
+        wrong = wanted ^ listed
         return Proof(
-            "Patients with an unreadable phone are kept back and listed with the reason",
-            bool(invalid) and not missing,
-            f"{len(invalid)} kept back" if not missing else f"not listed: {sorted(missing)[:SHOWN]}",
+            "Patients with an unreadable phone go without it and are listed with the reason",
+            bool(wanted) and not wrong,
+            f"{len(wanted)} listed" if not wrong else f"listed wrongly or not: {sorted(wrong)[:SHOWN]}",
         )
 
 

@@ -77,6 +77,7 @@ class HeldFacts:
         severity: Of the expectation; empty for amoCRM's refusals.
         released: Whether a person let it be tried again.
         data_changed: Whether the row changed in IDENT since.
+        withheld: Whether only a value is kept back, and the row goes without it.
     """
 
     entity: str
@@ -88,6 +89,7 @@ class HeldFacts:
     severity: str = ""
     released: bool = False
     data_changed: bool = False
+    withheld: bool = False
 
     @property
     def by_amocrm(self) -> bool:
@@ -97,7 +99,7 @@ class HeldFacts:
     @property
     def is_direct(self) -> bool:
         """Whether the row itself did not pass an expectation."""
-        return not self.by_amocrm and self.reason not in INDIRECT
+        return not self.by_amocrm and not self.withheld and self.reason not in INDIRECT
 
 
 @dataclass(frozen=True, slots=True)

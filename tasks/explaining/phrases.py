@@ -54,10 +54,7 @@ SENTENCES: Final[dict[str, Pair]] = {
         "Its patient is kept back: {reason}, field {field}, since {since}.",
         "Пациент не передан: {reason}, поле {field}, с {since}.",
     ),
-    "patient_lost": (
-        "amoCRM's answer about its patient was lost and is looked for.",
-        "Ответ amoCRM о пациенте потерян, контакт ищется.",
-    ),
+    "patient_lost": ("amoCRM's answer about its patient was lost.", "Ответ amoCRM о пациенте потерян."),
     "no_patient": ("The slot has no patient.", "В записи нет пациента."),
     "chain": (
         "It was rescheduled: chain {chain}, root {root}; the deal shows {current}.",
@@ -98,6 +95,10 @@ SENTENCES: Final[dict[str, Pair]] = {
     "held": (
         "{what} {id} is kept back by {reason}: field {field}, {severity}, first seen {since}, last {seen}.",
         "{what} {id} задержан: {reason}, поле {field}, {severity}, впервые {since}, последний раз {seen}.",
+    ),
+    "value_withheld": (
+        "{what} {id} goes without {field}: {reason}, first seen {since}, last {seen}.",
+        "{what} {id} передаётся без поля {field}: {reason}, впервые {since}, последний раз {seen}.",
     ),
     "unplanned": ("No run has planned it.", "Ни один запуск её не планировал."),
     "planned": ("{at}: {action} (run {run}).", "{at}: {action} (запуск {run})."),

@@ -8,7 +8,20 @@ __all__ = ["REASONS", "WORDS", "reason_text"]
 
 #: Rules of the suites, reasons of the plan and of the load, codes of errors -> English, Russian.
 REASONS: Final[dict[str, tuple[str, str]]] = {
-    # Rules about rows
+    # Rules about rows and values
+    "appointment_id_valid": ("its number stands for no appointment", "у приёма служебный номер"),
+    "start_at_plausible": ("it starts too far in the future", "начало слишком далеко в будущем"),
+    "duration_plausible": ("it lasts no time, or too long", "приём длится ноль минут или слишком долго"),
+    "status_consistent": ("it is cancelled, but took place", "приём отменён, хотя уже состоялся"),
+    "arrived_not_future": ("its arrival is in the future", "пациент пришёл в будущем"),
+    "started_not_future": ("its beginning is noted in the future", "приём начат в будущем"),
+    "ended_not_future": ("its end is noted in the future", "приём завершён в будущем"),
+    "bill_not_future": ("its bill is of the future", "счёт выставлен в будущем"),
+    "amount_not_negative": ("its bill is negative", "сумма счёта отрицательная"),
+    "debt_within_amount": ("more is owed than the bill says", "долг больше суммы счёта"),
+    "comment_clean": ("the comment has invisible characters", "в комментарии невидимые символы"),
+    "patient_id_valid": ("its number stands for no patient", "у карточки служебный номер"),
+    "birth_date_sentinel": ("a sentinel stands for the birthday", "вместо даты рождения стоит заглушка"),
     "appointment_id_unique": ("the appointment stands in IDENT twice", "приём записан в IDENT дважды"),
     "no_patient": ("the slot has no patient", "в записи нет пациента"),
     "patient_known": ("its patient does not exist in IDENT", "такого пациента нет в IDENT"),
@@ -19,6 +32,11 @@ REASONS: Final[dict[str, tuple[str, str]]] = {
     "name_present": ("neither last nor first name is filled in", "не заполнены ни фамилия, ни имя"),
     "phone_mobile_e164": ("the mobile phone is not a phone number", "мобильный телефон не похож на номер"),
     "phone_other_e164": ("the other phone is not a phone number", "второй телефон не похож на номер"),
+    "birth_date_plausible": (
+        "the birthday is in the future or too long ago",
+        "дата рождения в будущем или слишком давняя",
+    ),
+    "email_shape": ("the e-mail is not an address", "адрес электронной почты не похож на адрес"),
     # Rules about other rows
     "chain_held_back": (
         "a later row of its reschedule chain did not pass",

@@ -202,7 +202,7 @@ def _patient(facts: Facts) -> Told:
     yield "patient" if patient.exists else "patient_missing", {"patient_id": patient.patient_id}
     if patient.amo_id is not None:
         yield "patient_applied", {"amo_id": patient.amo_id}
-    for held in patient.held:
+    for held in (one for one in patient.held if not one.withheld):
         yield "patient_held", {"reason": held.reason, "field": held.field, "since": held.first_seen}
     if patient.answer_lost:
         yield "patient_lost", {}
@@ -228,7 +228,8 @@ def _reading(facts: Facts) -> Told:
 def _validation(facts: Facts) -> Told:
     rules = [held for held in facts.held if not held.by_amocrm]
     for held in rules:
-        yield "held" if held.is_direct else "held_by_other", {**_held(held), "severity": held.severity}
+        code = "held" if held.is_direct else "value_withheld" if held.withheld else "held_by_other"
+        yield code, {**_held(held), "severity": held.severity}
         if held.released:
             yield "released", _held(held)
     if not rules:

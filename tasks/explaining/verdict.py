@@ -219,9 +219,10 @@ def _held_patient(facts: Facts) -> Judgement | None:
     if facts.applied is not None or patient is None or patient.amo_id is not None:
         return None
     listed = _named(facts, "patient_kept_back")
-    if listed is None and not patient.held:
+    holding = [held for held in patient.held if not held.withheld]
+    if listed is None and not holding:
         return None
-    held = patient.held[0] if patient.held else listed
+    held = holding[0] if holding else listed
     values: dict[str, Value] = {"patient_id": patient.patient_id, **(_reason(held) if held else {})}
     return Judgement(
         Verdict.PATIENT_KEPT_BACK, "explain_patient", _tick(facts, "next_patient"), values | _clinic(facts)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from tasks.errors import SchemaError
 from tasks.ident.schema import OPTIONAL, REQUIRED, TABLES
 
-__all__ = ["Catalogue", "introspect", "missing_required"]
+__all__ = ["Catalogue", "described", "introspect", "missing_required"]
 
 #: Columns that are no data, but tell that a row changed.
 TRACES = {"DateTimeChanged", "RowVersion"}
@@ -18,9 +18,15 @@ TRACES = {"DateTimeChanged", "RowVersion"}
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Tables and columns of one database, in lower case: SQL Server does not tell cases apart."""
+    """Tables and columns of one database, in lower case: SQL Server does not tell cases apart.
+
+    Attributes:
+        columns: Columns by table.
+        types: Type of each column by table, without its length.
+    """
 
     columns: Mapping[str, frozenset[str]]
+    types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Tell whether a table, or one of its columns, is there."""
@@ -57,21 +63,33 @@ class Catalogue:
 
 
 def introspect(engine: sa.Engine) -> Catalogue:
-    """Read which tables and columns there are."""
+    """Read which tables and columns there are, and of what types."""
     with engine.connect() as link:
         if engine.dialect.name == "sqlite":
             query = sa.text(
-                "SELECT m.name, p.name FROM sqlite_master m, pragma_table_info(m.name) p "
+                "SELECT m.name, p.name, p.type FROM sqlite_master m, pragma_table_info(m.name) p "
                 "WHERE m.type IN ('table', 'view')"
             )
         else:
             query = sa.text(
-                "SELECT TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_SCHEMA = 'dbo'"
+                "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS "
+                "WHERE TABLE_SCHEMA = 'dbo'"
             )
-        found: dict[str, set[str]] = {}
-        for table, column in link.execute(query):
-            found.setdefault(str(table).lower(), set()).add(str(column).lower())
-    return Catalogue({table: frozenset(columns) for table, columns in found.items()})
+        found: dict[str, dict[str, str]] = {}
+        for table, column, kind in link.execute(query):
+            named = str(kind).partition("(")[0].strip().lower()
+            found.setdefault(str(table).lower(), {})[str(column).lower()] = named
+    return Catalogue({table: frozenset(columns) for table, columns in found.items()}, found)
+
+
+def described(catalogue: Catalogue) -> dict[str, str]:
+    """Return the type of every column of the tables that are read, also of those that are not."""
+    found: dict[str, str] = {}
+    for table, read in TABLES.items():
+        known = {column.name.lower(): column.name for column in read.columns}
+        for column, kind in catalogue.types.get(table.lower(), {}).items():
+            found[f"{table}.{known.get(column, column)}"] = kind
+    return dict(sorted(found.items()))
 
 
 def missing_required(catalogue: Catalogue) -> None:

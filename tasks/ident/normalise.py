@@ -115,10 +115,9 @@ def birthday(value: object) -> datetime | None:
 
 
 def days(values: Sequence[object]) -> pd.Series:
-    """Return birthdays, without the sentinels of older programs."""
+    """Return birthdays; sentinels and nonsense years are left for validation, which says so."""
     parsed = pd.Series([birthday(value) for value in values], dtype=object)
-    column = pd.to_datetime(parsed, errors="coerce")
-    return _believable(column.astype("datetime64[us]"))
+    return parsed.astype("datetime64[us]")
 
 
 def local_times(values: Sequence[object]) -> pd.Series:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-__all__ = ["METADATA", "OPTIONAL", "REQUIRED", "TABLES", "Money"]
+__all__ = ["METADATA", "OPTIONAL", "REQUIRED", "TABLES", "VARYING", "Money"]
 
 
 class Money(TypeDecorator[Decimal]):
@@ -82,6 +82,13 @@ TABLES: dict[str, sa.Table] = {
     for name, columns in _COLUMNS.items()
 }
 
+#: Columns whose type differs between versions; whatever it is, it is read.
+VARYING: frozenset[str] = frozenset(
+    f"{table}.{column.name}"
+    for table, found in TABLES.items()
+    for column in found.columns
+    if isinstance(column.type, sa.types.NullType)
+)
 #: What the transfer cannot do without.
 REQUIRED: dict[str, frozenset[str]] = {
     "Persons": frozenset({"ID", "Surname", "Name", "Patronymic"}),

@@ -165,6 +165,12 @@ class Administration:
         with self.database.read() as link:
             return [dict(row) for row in link.execute(query).mappings()]
 
+    def drop_settings(self, scope: str) -> None:
+        """Forget every setting of a scope with its history: a form that was acted on."""
+        with self.database.write() as link:
+            link.execute(sa.delete(setting).where(setting.c.scope == scope))
+            link.execute(sa.delete(setting_history).where(setting_history.c.scope == scope))
+
     # ---- watermark -----------------------------------------------------------------------------------
 
     def watermark(self, clinic_uid: str) -> Json | None:

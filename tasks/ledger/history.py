@@ -113,6 +113,7 @@ class History:
                             row["data_hash"],
                             row["first_seen"],
                             row["last_seen"],
+                            row["held_by"],
                         ),
                         row["released"],
                     )

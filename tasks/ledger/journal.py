@@ -261,10 +261,11 @@ class Journal:
                 "first_seen": now,
                 "last_seen": now,
                 "released": False,
+                "held_by": row.held_by,
             }
             for row in rejects
         ]
-        update = ["field", "data_hash", "last_seen", "released"]
+        update = ["field", "data_hash", "last_seen", "released", "held_by"]
         self.database.upsert(connection, reject, rows, update)
 
     def add_rejects(self, clinic_uid: str, rejects: Sequence[Reject]) -> None:
@@ -273,13 +274,14 @@ class Journal:
             with self.database.write() as connection:
                 self._add_rejects(connection, clinic_uid, rejects)
 
-    def clear_rejects(self, clinic_uid: str, entity: str, ids: Collection[int]) -> None:
-        """Forget rejects of rows that are good now."""
-        known = {row.source_id for _uid, row in self.rejects(clinic_uid) if row.entity == entity}
-        good = known & set(ids)
-        if good:
+    def clear_rejects(
+        self, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
+    ) -> None:
+        """Forget rejects of rows that are good now, or those of one reason."""
+        found = [row for _uid, row in self.rejects(clinic_uid) if reason in {None, row.reason}]
+        if good := {row.source_id for row in found if row.entity == entity} & set(ids):
             with self.database.write() as connection:
-                _clear_rejects(connection, clinic_uid, entity, good)
+                _clear_rejects(connection, clinic_uid, entity, good, reason)
 
     def rejects(self, clinic_uid: str | None = None) -> list[tuple[str, Reject]]:
         """Return rejects with their clinic, by entity and id."""
@@ -299,6 +301,7 @@ class Journal:
                     row["data_hash"],
                     row["first_seen"],
                     row["last_seen"],
+                    row["held_by"],
                 ),
             )
             for row in rows
@@ -385,12 +388,10 @@ def _drop_waiting(connection: sa.Connection, clinic_uid: str, kind: Kind, ids: C
     )
 
 
-def _clear_rejects(connection: sa.Connection, clinic_uid: str, entity: str, ids: Collection[int]) -> None:
+def _clear_rejects(
+    connection: sa.Connection, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
+) -> None:
+    of_entity = sa.and_(reject.c.clinic_uid == clinic_uid, reject.c.entity == entity)
+    of_entity &= sa.true() if reason is None else reject.c.reason == reason
     for part in chunks(ids):
-        connection.execute(
-            sa.delete(reject).where(
-                reject.c.clinic_uid == clinic_uid,
-                reject.c.entity == entity,
-                reject.c.source_id.in_(part),
-            )
-        )
+        connection.execute(sa.delete(reject).where(of_entity, reject.c.source_id.in_(part)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -66,13 +66,23 @@ class Resend:
                     )
                 )
                 connection.execute(change)
-            for part in chunks(rows):
-                owed: list[dict[str, Any]] = [
-                    {"clinic_uid": clinic_uid, "kind": kind.value, "source_id": key, "since": at}
-                    for key in part
-                ]
-                self.database.upsert(connection, waiting, owed, [])
+            self._owe(connection, clinic_uid, kind, rows, at)
         return len(rows)
+
+    def owe(self, clinic_uid: str, kind: Kind, ids: Collection[int], at: float) -> None:
+        """Make rows due until a run has planned them, or found that nothing is to be planned."""
+        if ids:
+            with self.database.write() as connection:
+                self._owe(connection, clinic_uid, kind, ids, at)
+
+    def _owe(
+        self, connection: sa.Connection, clinic_uid: str, kind: Kind, ids: Collection[int], at: float
+    ) -> None:
+        for part in chunks(ids):
+            owed: list[dict[str, Any]] = [
+                {"clinic_uid": clinic_uid, "kind": kind.value, "source_id": key, "since": at} for key in part
+            ]
+            self.database.upsert(connection, waiting, owed, [])
 
 
 def _concerned(

@@ -6,15 +6,17 @@ from tasks.ledger.administration import Administration, ConnectionRecord
 from tasks.ledger.database import Database
 from tasks.ledger.history import History
 from tasks.ledger.journal import Journal
+from tasks.ledger.quality import Quality
 from tasks.ledger.resend import Resend
 from tasks.ledger.sent import SentRows
 from tasks.ledger.snapshot import AppliedIndex, Snapshot
 from tasks.ledger.subscriptions import Subscriptions
+from tasks.ledger.waivers import Waivers
 
 __all__ = ["AppliedIndex", "ConnectionRecord", "Ledger"]
 
 
-class Ledger(Snapshot, SentRows, Resend, Journal, History, Subscriptions, Administration):
+class Ledger(Snapshot, SentRows, Resend, Journal, History, Quality, Subscriptions, Waivers, Administration):
     """What was sent, what is owed, who may write, how the installation is set up.
 
     Every method is one short transaction; the object may be shared by threads.

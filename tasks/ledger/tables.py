@@ -14,6 +14,7 @@ __all__ = [
     "metadata",
     "outcome",
     "plan",
+    "quality",
     "reject",
     "run",
     "sent",
@@ -21,6 +22,7 @@ __all__ = [
     "setting_history",
     "subscription",
     "waiting",
+    "waiver",
     "watermark",
 ]
 
@@ -157,6 +159,51 @@ reject = sa.Table(
     sa.Column("first_seen", sa.Float, nullable=False),
     sa.Column("last_seen", sa.Float, nullable=False),
     sa.Column("released", sa.Boolean, nullable=False, default=False),
+    sa.Column("held_by", sa.BigInteger),  # the row that is at fault, where this one only depends on it
+)
+
+#: What an analyst lets pass, with all that went before it: nothing is changed but its end, nothing removed.
+waiver = sa.Table(
+    "waiver",
+    metadata,
+    sa.Column("id", SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("entity", KIND, nullable=False),
+    sa.Column("source_id", sa.BigInteger, nullable=False),  # 0: every row (NULLs would not be unique)
+    sa.Column("reason", CODE, nullable=False),
+    sa.Column("note", sa.String(200), nullable=False),
+    sa.Column("waived_by", CODE, nullable=False),
+    sa.Column("waived_at", sa.Float, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+    sa.Column("taken_at", sa.Float),  # when a run first judged its rows with it
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("revoked_by", CODE),
+    sa.Column("ended_at", sa.Float),  # when its rows were judged without it, or a later one took its place
+    sa.Index(
+        "uq_waiver_open",
+        "clinic_uid",
+        "entity",
+        "source_id",
+        "reason",
+        unique=True,
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+
+#: What each rule of data quality said in each run; of a run that saw changes only, just what failed.
+quality = sa.Table(
+    "quality",
+    metadata,
+    sa.Column("run_id", RUN, primary_key=True),
+    sa.Column("entity", KIND, primary_key=True),
+    sa.Column("rule", CODE, primary_key=True),
+    sa.Column("clinic_uid", UID, nullable=False),
+    sa.Column("is_whole", sa.Boolean, nullable=False),
+    sa.Column("checked", sa.BigInteger, nullable=False),
+    sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("ix_quality_clinic_uid_at", "clinic_uid", "at"),
 )
 
 watermark = sa.Table(

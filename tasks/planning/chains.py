@@ -63,25 +63,28 @@ def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = Non
     return latest.drop(columns=["_superseded", "_cancelled"]).reset_index(drop=True)
 
 
-def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> frozenset[int]:
-    """Return good rows that must wait because the row that followed them in their chain is not good.
+def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> dict[int, int]:
+    """Return good rows that must wait because a row that followed them in their chain is not good.
 
     Without this, a chain whose latest row is broken would fall back to the appointment it replaced.
 
     Args:
         appointments: Canonical appointments as read.
         good: Those of them that passed validation.
+
+    Returns:
+        The broken row, by the row that it holds.
     """
     good_ids = {int(key) for key in good["appointment_id"]}
-    held: set[int] = set()
+    held: dict[int, int] = {}
     parents = links(appointments)
     superseded = set(parents.values())
     for child in parents.keys() - good_ids - superseded:
         key = child
         while key in parents and parents[key] not in held:
             key = parents[key]
-            held.add(key)
-    return frozenset(held & good_ids)
+            held[key] = child
+    return {key: holder for key, holder in held.items() if key in good_ids}
 
 
 def _root(key: int, parents: Mapping[int, int]) -> int:

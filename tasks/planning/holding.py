@@ -9,7 +9,17 @@ import pandas as pd
 
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow
 
-__all__ = ["FOR_A_PERSON", "MANY_PAST_MOVES", "NOT_IN_AMOCRM", "SEVERAL_CANDIDATES", "moves_of_the_past"]
+__all__ = [
+    "FOR_A_PERSON",
+    "MANY_PAST_MOVES",
+    "NOT_IN_AMOCRM",
+    "PATIENT_BACK",
+    "SEVERAL_CANDIDATES",
+    "moves_of_the_past",
+]
+
+#: The patient of an appointment is kept back; the deal comes with the patient.
+PATIENT_BACK: Final = "patient_kept_back"
 
 #: Several contacts have the patient's phone and name.
 SEVERAL_CANDIDATES: Final = "several_candidates"

@@ -22,12 +22,14 @@ def test_a_slice_arrives_whole_and_the_second_tick_writes_nothing(tmp_path: Path
     assert result.arrived == (result.contacts, result.deals)
     assert result.sound
     assert (result.again.writes, result.again.report["writes"]) == (0, 0)
+    assert (result.full.writes, result.full.report["mode"]) == (0, "full")
+    assert result.validation > 0
     assert result.first.writes == result.first.report["writes"] > 0
     assert result.first.requests == result.first.report["requests"]
 
 
 def outcome(seconds: float, *, arrived: int = 2000, writes: int = 0) -> Result:
-    stages = {"stages": {"load": seconds}}
+    stages = {"stages": {"load": seconds, "extract": 1.0, "validate": 0.5, "plan": 1.0}}
     return Result(
         Load(),
         1000,
@@ -35,6 +37,7 @@ def outcome(seconds: float, *, arrived: int = 2000, writes: int = 0) -> Result:
         (1000, arrived - 1000),
         Tick(seconds, 50, 40, 0, stages),
         Tick(1.0, 4, writes, 0, stages),
+        Tick(2.0, 4, 0, 0, stages),
     )
 
 
@@ -60,7 +63,9 @@ def test_the_exit_code_tells_a_missed_target(
     assert done.exit_code == code
     told = json.loads(done.stdout)
     assert told["share"] == round(result.share, 4)
+    assert told["validation"] == 0.25
     assert "5 requests/s x 50 entities" in told["baseline"]
     table = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
     assert "share of the ceiling" in table.stdout
+    assert "25.0%" in table.stdout
     assert ("MISSED" in table.stdout) is (result.share < bench.TARGET)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments import up
+from deployments import doors, up
 from deployments.child import LOG_BYTES, Child
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
@@ -103,7 +103,7 @@ def test_the_next_free_port_is_taken() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert up._free_port("127.0.0.1", port) > port
+        assert doors.free_port("127.0.0.1", port) > port
 
 
 def test_no_open_door_without_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

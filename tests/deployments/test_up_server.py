@@ -8,14 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from deployments.apply import read_specs
 from tasks.errors import ConfigurationError
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.settings import Settings
-from tests.support.running_up import Running, eventually, processes_of, running_up
+from tests.support.running_up import Running, eventually, pids_of, processes_of, running_up
 
 pytestmark = [
     pytest.mark.server,
@@ -151,6 +153,31 @@ def test_the_schedule_follows_the_ledger(running: Running) -> None:
     )
     (automation,) = running.ask("automations/filter", {})
     assert automation["id"] == running.automation, "replaced, it would forget the runs it watches"
+
+
+def test_the_pages_of_data_quality_are_served_and_come_back(running: Running) -> None:
+    address = running.place["pages"]
+
+    def answer() -> requests.Response | None:
+        with requests.Session() as session:
+            session.trust_env = False
+            try:
+                return session.get(address, timeout=10)
+            except requests.ConnectionError:
+                return None
+
+    def child() -> int | None:
+        lines = pids_of(running.home).items()
+        return next((pid for pid, line in lines if "deployments.data_docs" in line), None)
+
+    eventually(answer, 60, running)
+    first, found = child(), answer()
+    assert first is not None
+    assert found is not None
+    assert (found.status_code, urlsplit(address).hostname) == (200, "127.0.0.1")
+    assert "default-src 'none'" in found.headers["Content-Security-Policy"]
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: child() not in {None, first} and answer() is not None, 60, running)
 
 
 def test_what_died_is_started_again(running: Running) -> None:

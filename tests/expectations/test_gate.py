@@ -5,8 +5,10 @@ from datetime import datetime
 import pandas as pd
 import pytest
 
-from expectations.gate import validate
+from expectations.gate import _parameters, validate
 from expectations.suites import load_rules, load_suite
+from expectations.thresholds import Thresholds
+from expectations.whole import Whole
 from tasks.frames import FRAMES, Entity, canonical, empty_frame
 
 NOW = datetime(2026, 3, 2, 12, 0)
@@ -40,7 +42,9 @@ def appointment(key: int, **values: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("entity", list(Entity))
 def test_every_described_rule_is_loaded(entity: Entity) -> None:
-    assert len(load_suite(entity).expectations) == len(load_rules(entity))
+    parameters = _parameters(frame(entity, []), entity, NOW, Thresholds(), Whole())
+    suite = load_suite(entity, {**parameters, "patients": "x"})
+    assert [one.meta["code"] for one in suite.expectations] == [rule.code for rule in load_rules(entity)]
 
 
 @pytest.mark.parametrize(
@@ -49,16 +53,30 @@ def test_every_described_rule_is_loaded(entity: Entity) -> None:
         ({"phone_mobile": "8 916 нет"}, "phone_mobile_e164", "phone_mobile"),
         ({"phone_mobile": "+79000000001\n"}, "phone_mobile_e164", "phone_mobile"),
         ({"phone_other": "12"}, "phone_other_e164", "phone_other"),
-        ({"last_name": None, "first_name": None}, "name_present", "last_name"),
+        ({"birth_date": pd.Timestamp("2030-01-01")}, "birth_date_plausible", "birth_date"),
+        ({"email": "not an address"}, "email_shape", "email"),
     ],
 )
-def test_a_wrong_patient_is_quarantined_and_the_others_go_on(
+def test_a_broken_value_is_withheld_and_the_card_goes_on(
     bad: dict[str, object], code: str, column: str
 ) -> None:
-    verdict = validate(
-        frame(Entity.PATIENT, [patient(1), patient(2, **bad), patient(3)]), Entity.PATIENT, now=NOW
-    )
-    assert verdict.rejects == [(2, code, column, "critical")]
+    given = frame(Entity.PATIENT, [patient(1), patient(2, **bad), patient(3)])
+    verdict = validate(given, Entity.PATIENT, now=NOW)
+    assert (verdict.withheld, verdict.rejects) == ([(2, code, column, "error")], [])
+    assert verdict.good["patient_id"].tolist() == [1, 2, 3]
+    assert verdict.good[column].isna().tolist() == [
+        bool(given[column].isna()[0]),
+        True,
+        bool(given[column].isna()[2]),
+    ]
+    assert verdict.good.dtypes.equals(given.dtypes)
+    assert given[column].notna()[1], "the frame that was handed in is left as it was"
+
+
+def test_a_row_without_any_name_is_quarantined_and_the_others_go_on() -> None:
+    rows = [patient(1), patient(2, last_name=None, first_name=None), patient(3)]
+    verdict = validate(frame(Entity.PATIENT, rows), Entity.PATIENT, now=NOW)
+    assert verdict.rejects == [(2, "name_present", "last_name", "error")]
     assert verdict.good["patient_id"].tolist() == [1, 3]
     assert verdict.stop == []
 
@@ -67,19 +85,6 @@ def test_a_missing_phone_is_not_a_wrong_phone() -> None:
     verdict = validate(frame(Entity.PATIENT, [patient(1, phone_mobile=None)]), Entity.PATIENT, now=NOW)
     assert verdict.rejects == []
     assert len(verdict.good) == 1
-
-
-@pytest.mark.parametrize(
-    ("odd", "code"),
-    [
-        ({"birth_date": pd.Timestamp("2030-01-01")}, "birth_date_sane"),
-        ({"email": "not an address"}, "email_shape"),
-    ],
-)
-def test_an_odd_patient_goes_on_with_a_warning(odd: dict[str, object], code: str) -> None:
-    verdict = validate(frame(Entity.PATIENT, [patient(1), patient(2, **odd)]), Entity.PATIENT, now=NOW)
-    assert [(key, rule) for key, rule, _column, _severity in verdict.warnings] == [(2, code)]
-    assert len(verdict.good) == 2
 
 
 @pytest.mark.parametrize(
@@ -125,3 +130,34 @@ def test_an_empty_frame_passes() -> None:
     verdict = validate(empty_frame(Entity.PATIENT), Entity.PATIENT, now=NOW)
     assert verdict.stop == []
     assert verdict.rejects == []
+
+
+def test_what_an_analyst_accepted_passes_as_it_is() -> None:
+    given = frame(Entity.PATIENT, [patient(1, phone_mobile="12"), patient(2, phone_mobile="12")])
+    verdict = validate(given, Entity.PATIENT, now=NOW, accepted=[(1, "phone_mobile_e164")])
+    assert [key for key, *_rest in verdict.withheld] == [2]
+    assert [key for key, *_rest in verdict.waived] == [1]
+    assert verdict.good["phone_mobile"].tolist()[0] == "12"
+    everywhere = validate(given, Entity.PATIENT, now=NOW, accepted=[(None, "phone_mobile_e164")])
+    assert (everywhere.withheld, len(everywhere.waived)) == ([], 2)
+
+
+def test_what_cannot_be_waived_is_not() -> None:
+    rows = [appointment(1, patient_id=99)]
+    accepted = [(1, "patient_known"), (None, "patient_known")]
+    verdict = validate(
+        frame(Entity.APPOINTMENT, rows),
+        Entity.APPOINTMENT,
+        references={"patients": {1}},
+        now=NOW,
+        accepted=accepted,
+    )
+    assert [rule for _key, rule, *_rest in verdict.rejects] == ["patient_known"]
+
+
+def test_results_count_what_was_checked_and_what_failed() -> None:
+    rows = [patient(1), patient(2, email="x"), patient(3, email="y")]
+    verdict = validate(frame(Entity.PATIENT, rows), Entity.PATIENT, now=NOW)
+    counts = {rule.code: (checked, failing) for rule, checked, failing in verdict.results}
+    assert set(counts) == {rule.code for rule in load_rules(Entity.PATIENT)}
+    assert (counts["email_shape"], counts["name_present"], counts["columns"]) == ((3, 2), (3, 0), (1, 0))

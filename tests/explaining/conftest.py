@@ -44,7 +44,7 @@ from tasks.transfer import start_transfer, stop_transfer
 TIMEZONE = "Europe/Moscow"
 CLINIC = "north"
 TOKEN = "explain-token"
-BROKEN_PHONE = "12-34"
+NAMELESS = {"Surname": None, "Name": None, "Patronymic": None}
 
 
 @dataclass
@@ -160,7 +160,7 @@ def before_the_first_run(scene: Scene) -> Candidate:
     plain = scene.candidates.any()
     scene.appointment("never started", plain.reception["ID"])
     broken = scene.candidates.any()
-    scene.touch("Persons", {"ID": broken.patient}, {"MobilePhone": BROKEN_PHONE})
+    scene.touch("Persons", {"ID": broken.patient}, NAMELESS)
     scene.ids |= {"broken patient": broken.patient, "visit of broken": broken.reception["ID"]}
     chained = scene.candidates.any().reception
     backwards = {"PlanStart": chained["PlanStart"], "PlanEnd": chained["PlanStart"] - timedelta(hours=1)}

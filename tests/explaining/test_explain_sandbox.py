@@ -75,11 +75,11 @@ def test_a_transferred_row_names_its_card(told: Scene) -> None:
 
 
 def test_an_expectation_is_named_with_its_field_and_severity(told: Scene) -> None:
-    assert values(told, "kept back") | {"field": "phone_mobile"} == values(told, "kept back")
+    assert values(told, "kept back") | {"field": "last_name"} == values(told, "kept back")
     (held,) = told.stories["kept back"].facts.held
-    assert (held.reason, held.severity) == ("phone_mobile_e164", "critical")
+    assert (held.reason, held.severity) == ("name_present", "error")
     assert values(told, "patient kept back")["patient_id"] == told.ids["broken patient"]
-    assert values(told, "patient kept back")["reason"] == "phone_mobile_e164"
+    assert values(told, "patient kept back")["reason"] == "name_present"
     assert values(told, "chain held back")["row"] == told.ids["late"]
 
 

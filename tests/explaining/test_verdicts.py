@@ -87,7 +87,8 @@ def visit(**changes: Any) -> SourceFacts:
     return replace(VISIT.source, **changes)
 
 
-BROKEN = held("patient", "phone_mobile_e164", severity="critical")
+BROKEN = held("patient", "name_present", severity="error")
+WITHHELD = held("patient", "phone_mobile_e164", severity="error", withheld=True)
 LATE = held("appointment", "end_not_before_start", 42)
 ATTEMPT = AttemptFacts("run-9", EARLIER, 1, NOW)
 MISSING = SourceFacts(exists=False)
@@ -150,6 +151,20 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         Verdict.UPDATE_WAITING,
         "start",
         "next_tick_stopped",
+        0,
+    ),
+    "a value is withheld": (
+        replace(PATIENT, held=(WITHHELD,), **HERE),
+        Verdict.TRANSFERRED,
+        "nothing",
+        "next_change",
+        0,
+    ),
+    "a value of its patient is withheld": (
+        replace(VISIT, patient=PatientFacts(17, amo_id=500, held=(WITHHELD,)), **HERE),
+        Verdict.TRANSFERRED,
+        "nothing",
+        "next_change",
         0,
     ),
     "expectation": (
@@ -537,7 +552,7 @@ def test_commands_are_ready_to_be_pasted() -> None:
 
 
 def test_the_verdict_names_what_a_person_must_look_at() -> None:
-    assert "phone_mobile_e164" in tell(CASES["expectation"][0]).verdict(Language.ENGLISH)
+    assert "name_present" in tell(CASES["expectation"][0]).verdict(Language.ENGLISH)
     assert "Row 42" in tell(CASES["chain"][0]).verdict(Language.ENGLISH)
     assert "2026-03-01" in tell(CASES["outside the window"][0]).verdict(Language.RUSSIAN)
     assert "start_at" in tell(CASES["changed in IDENT"][0]).verdict(Language.ENGLISH)
@@ -571,6 +586,9 @@ def test_json_has_stable_keys() -> None:
 
 def test_every_rule_about_a_row_is_put_into_words() -> None:
     codes = {
-        rule.code for entity in Entity for rule in load_rules(entity) if rule.action in {"quarantine", "skip"}
+        rule.code
+        for entity in Entity
+        for rule in load_rules(entity)
+        if rule.action in {"quarantine", "withhold", "skip"}
     }
     assert codes <= set(REASONS)

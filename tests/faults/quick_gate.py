@@ -9,6 +9,8 @@ import pandas as pd
 
 import expectations.gate
 from expectations.gate import Verdict
+from expectations.thresholds import Thresholds
+from expectations.whole import Whole
 from tasks.frames import Entity
 
 __all__ = ["install"]
@@ -19,6 +21,7 @@ def install() -> None:
     expectations.gate.validate = _judge
 
 
+WITHHELD = {"phone_mobile_e164", "phone_other_e164"}
 E164 = r"\+[1-9]\d{7,14}"
 
 
@@ -28,14 +31,24 @@ def _judge(
     *,
     references: Mapping[str, Collection[int]] | None = None,
     now: datetime,
+    accepted: Collection[tuple[int | None, str]] = (),
+    thresholds: Thresholds | None = None,
+    whole: Whole | None = None,
 ) -> Verdict:
-    verdict = Verdict(frame)
+    del now, accepted, thresholds, whole
+    verdict = Verdict(frame.copy(deep=False))
     kept_back = pd.Series(data=False, index=frame.index)
     for code, column, wrong in _rules(frame, entity, references or {}):
-        failures = [(int(key), code, column, "critical") for key in frame.loc[wrong].iloc[:, 0]]
+        keys = [int(key) for key in frame.loc[wrong].iloc[:, 0]]
+        failures = [(key, code, column, "error") for key in keys]
+        if code in WITHHELD:
+            verdict.withheld += failures
+            verdict.taken_out += [(key, column) for key in keys]
+            verdict.good[column] = frame[column].where(~wrong).astype(frame[column].dtype)
+            continue
         (verdict.skipped if code == "no_patient" else verdict.rejects).extend(failures)
         kept_back |= wrong
-    verdict.good = frame[~kept_back].reset_index(drop=True)
+    verdict.good = verdict.good[~kept_back].reset_index(drop=True)
     return verdict
 
 

@@ -21,9 +21,21 @@ from tasks.ledger import database as ledger_database
 from tasks.ledger.backup import MANIFEST, read_manifest, restore_backup
 from tasks.ledger.database import HEAD, MIGRATIONS, Database
 from tasks.ledger.hashing import SCHEME, key_check
+from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.ledger.tables import metadata
-from tasks.records import Action, AppliedRow, Batch, Invoice, Kind, Outcome, OutcomeState, PlanRow, Reject
+from tasks.records import (
+    Action,
+    AppliedRow,
+    Batch,
+    Invoice,
+    Kind,
+    Outcome,
+    OutcomeState,
+    PlanRow,
+    Reject,
+    Waiver,
+)
 from tasks.settings import Settings
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -49,6 +61,8 @@ def fill(ledger: Ledger) -> None:
         Batch(Kind.CONTACT, Action.CREATE, (3,), 6, 100, (AppliedRow(Kind.CONTACT, 3, 0, 5, {}),)),
     )
     ledger.add_rejects("u", [Reject("patient", 4, "rule", "phone_mobile")])
+    ledger.waive("u", [Waiver("patient", None, "rule", "Согласовано", "Аналитик", 9.5, 1.5)])
+    ledger.record_quality("u", "r1", "patient", [RuleCount("rule", 5, 1)], is_whole=True, keep_days=30)
     ledger.move_watermark("u", {"mark": {"row_version": "00ff"}})
     ledger.acquire_lease("u", "somebody", 60)
     ledger.release_lease("u", 1)
@@ -263,18 +277,18 @@ def test_an_older_schema_is_migrated(
     path = backup(settings, ledger, tmp_path / "b.zip")
     newer = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, newer, ignore=shutil.ignore_patterns("__pycache__"))
-    (newer / "versions" / "0003_later.py").write_text(
+    (newer / "versions" / "later.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        "revision, down_revision, branch_labels, depends_on = '0003', '0002', None, None\n"
+        f"revision, down_revision, branch_labels, depends_on = 'later', '{HEAD}', None, None\n"
         "def upgrade():\n"
         "    op.add_column('run', sa.Column('later', sa.Integer(), nullable=False, server_default='7'))\n"
     )
     monkeypatch.setattr(ledger_database, "MIGRATIONS", newer)
-    monkeypatch.setattr(ledger_database, "HEAD", "0003")
+    monkeypatch.setattr(ledger_database, "HEAD", "later")
     restore(settings, path)
     with closing(sqlite3.connect(settings.home / "ledger.db")) as link:
         assert link.execute("SELECT run_id, later FROM run").fetchall() == [("r1", 7)]
-        assert link.execute("SELECT version_num FROM alembic_version").fetchall() == [("0003",)]
+        assert link.execute("SELECT version_num FROM alembic_version").fetchall() == [("later",)]
 
 
 def test_the_keys_travel_only_when_asked_for(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:

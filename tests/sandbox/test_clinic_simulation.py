@@ -208,13 +208,16 @@ def test_a_completion_is_billed(store: SqliteStore) -> None:
     assert change.expect.derived_patients == (order["ID_Patients"],)
 
 
-def test_a_broken_phone_is_expected_to_be_rejected(store: SqliteStore) -> None:
+def test_a_broken_phone_is_expected_to_be_withheld(store: SqliteStore) -> None:
     changes = simulate(store, "hour", NOW, 5)
-    rejected = {change.entity: change for change in changes if change.expect.outcome == "rejected"}
-    assert {change.kind for change in rejected.values()} == {"broken_phone"}
-    assert store.rows("Persons", ID=rejected["patient"].source_id)[0]["MobilePhone"] == "12-34"
-    booking = store.rows("Receptions", ID=rejected["appointment"].source_id)[0]
-    assert booking["ID_Patients"] == rejected["patient"].source_id
+    (withheld,) = [change for change in changes if change.expect.outcome == "withheld"]
+    assert (withheld.kind, withheld.entity) == ("broken_phone", "patient")
+    assert store.rows("Persons", ID=withheld.source_id)[0]["MobilePhone"] == "12-34"
+    booked = [
+        change for change in changes if change.kind == "broken_phone" and change.entity == "appointment"
+    ]
+    booking = store.rows("Receptions", ID=booked[0].source_id)[0]
+    assert booking["ID_Patients"] == withheld.source_id
     corrected = [change for change in changes if change.kind == "phone_corrected"]
     phone = store.rows("Persons", ID=corrected[0].source_id)[0]["MobilePhone"]
     assert phonenumbers.is_valid_number(phonenumbers.parse(phone, "RU"))

@@ -12,6 +12,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.connect import connect_amocrm, connect_database, disconnect_database, rename
 from flows.journal import journal
+from flows.review import review_rejects
 from flows.subscription import Paid, subscription_activate, subscription_extend, subscription_quote
 from flows.transfer import AHEAD, PAST, Confirmation, LaunchForm, start_transfer, stop_transfer
 from tasks.subscription.terms import MONTHS
@@ -22,6 +23,7 @@ FLOWS: list[Flow[..., Any]] = [
     disconnect_database,
     journal,
     rename,
+    review_rejects,
     start_transfer,
     stop_transfer,
     subscription_activate,

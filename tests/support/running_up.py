@@ -18,7 +18,7 @@ import requests
 
 from tasks.ledger.store import Ledger
 
-__all__ = ["Running", "eventually", "processes_of", "running_up"]
+__all__ = ["Running", "eventually", "pids_of", "processes_of", "running_up"]
 
 ROOT = Path(__file__).parents[2]
 UP = (

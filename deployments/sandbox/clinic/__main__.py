@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deployments.sandbox.clinic.generator import ClinicSpec, stream
+from deployments.sandbox.clinic.dirty import Defect
+from deployments.sandbox.clinic.generator import ClinicSpec, generate, stream
 from deployments.sandbox.clinic.simulate import simulate
 from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
 
@@ -41,20 +42,28 @@ def generate_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same clinic.")] = 7,
     today: Annotated[str | None, typer.Option(help="The clinic's present day, YYYY-MM-DD.")] = None,
+    dirty: Annotated[bool, typer.Option(help="Plant defects, and list them.")] = False,  # noqa: FBT002
     timezone: _Zone = "Europe/Moscow",
 ) -> None:
     """Make a clinic and write it to a file."""
     day = date.fromisoformat(today) if today else _local_now(timezone).date()
-    spec = ClinicSpec(appointments=appointments, patients=patients, seed=seed, today=day)
+    spec = ClinicSpec(appointments=appointments, patients=patients, seed=seed, today=day, dirty=dirty)
     cases: dict[str, list[int]] = {}
+    defects: tuple[Defect, ...] = ()
     try:
-        write_sqlite(stream(spec, cases), file)
+        if dirty:
+            data = generate(spec)
+            cases, defects = data.cases, data.defects
+            write_sqlite(data, file)
+        else:
+            write_sqlite(stream(spec, cases), file)
     except (FileExistsError, ValueError) as error:
         raise typer.BadParameter(str(error)) from None
     counts = {case: len(ids) for case, ids in sorted(cases.items())}
-    print(
-        json.dumps({"patients": spec.patient_count, "appointments": appointments, "cases": counts}, indent=2)
-    )
+    told = {"patients": spec.patient_count, "appointments": appointments, "cases": counts}
+    if dirty:
+        told["defects"] = [asdict(defect) for defect in defects]
+    print(json.dumps(told, ensure_ascii=False, indent=2))
 
 
 @app.command("simulate")

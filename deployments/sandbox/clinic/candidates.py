@@ -149,7 +149,7 @@ def free_slot(store: ClinicStore, chair: int, now: datetime, length: timedelta) 
     """
     start = _opening(datetime.combine(now.date() + timedelta(days=1), OPENS), length)
     booked = store.rows("Receptions", at_least={"PlanEnd": start}, ID_Armchairs=chair)
-    busy = sorted((row["PlanStart"], row["PlanEnd"]) for row in booked)
+    busy = sorted((row["PlanStart"], row["PlanEnd"]) for row in booked if row["PlanStart"] is not None)
     for begins, ends in busy:
         if start + length <= begins:
             break

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
+from deployments.sandbox.clinic.dirty import Defect, soil
 from deployments.sandbox.clinic.people import Cases, Patient, People
 from deployments.sandbox.clinic.rows import Row, RowFactory
 from deployments.sandbox.clinic.schedule import (
@@ -26,6 +27,7 @@ Chunk = tuple[str, list[Row]]
 
 _CHUNK = 5000
 _NOON = time(12)
+_DIRTY_APPOINTMENTS, _DIRTY_PATIENTS = 360, 120
 _LONGEST_CHAIN = 3
 _DAYS_FOR_SUCCESSORS = 4
 _FIRST_CELL = OPENS.hour * 4 + 1
@@ -43,6 +45,7 @@ class ClinicSpec:
         branches: Companies with chairs of their own.
         days_back: How far the past reaches.
         days_ahead: How far bookings reach.
+        dirty: Whether defects are planted, as real clinics have them; see ``dirty``.
     """
 
     today: date
@@ -52,11 +55,17 @@ class ClinicSpec:
     branches: int = 2
     days_back: int = 180
     days_ahead: int = 30
+    dirty: bool = False
 
     def __post_init__(self) -> None:
         smallest = min(self.appointments, self.branches, self.days_back, self.days_ahead, self.patient_count)
         if smallest < 1:
             message = "appointments, patients, branches, days_back and days_ahead must be at least 1"
+            raise ValueError(message)
+        if self.dirty and (self.appointments < _DIRTY_APPOINTMENTS or self.patient_count < _DIRTY_PATIENTS):
+            message = (
+                f"a dirty clinic needs {_DIRTY_APPOINTMENTS} appointments and {_DIRTY_PATIENTS} patients"
+            )
             raise ValueError(message)
 
     @property
@@ -72,10 +81,12 @@ class ClinicData:
     Attributes:
         tables: Rows of every table, in an order that satisfies the foreign keys.
         cases: Name of a special case -> ids of its rows (of Receptions, Persons or Orders).
+        defects: What was planted into a dirty clinic.
     """
 
     tables: dict[str, list[Row]]
     cases: Cases = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
 
 
 def generate(spec: ClinicSpec) -> ClinicData:
@@ -88,11 +99,12 @@ def generate(spec: ClinicSpec) -> ClinicData:
     cases: Cases = {}
     for table, rows in stream(spec, cases):
         tables[table].extend(rows)
-    return ClinicData(tables, cases)
+    defects = soil(tables, cases, datetime.combine(spec.today, _NOON), spec.seed) if spec.dirty else []
+    return ClinicData(tables, cases, tuple(defects))
 
 
 def stream(spec: ClinicSpec, cases: Cases | None = None) -> Iterator[Chunk]:
-    """Make a clinic piece by piece, for one that does not fit in memory.
+    """Make a clinic piece by piece, for one that does not fit in memory; without planted defects.
 
     Rows of a table come in order of their keys; the tables are interleaved.
 

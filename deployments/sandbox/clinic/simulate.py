@@ -50,7 +50,7 @@ class Expectation:
     """What a correct transfer makes of a change.
 
     Attributes:
-        outcome: "delivered" to amoCRM, or "rejected" by the checks before it.
+        outcome: "delivered" to amoCRM as it is, or "withheld": delivered without its broken value.
         status: The appointment's status afterwards; None for a patient.
         rows: The rows of IDENT that changed, field by field.
         derived_patients: Patients whose totals (visits, last visit, debt) follow from this change although
@@ -58,7 +58,7 @@ class Expectation:
         root_id: The first appointment of the reschedule chain, None for a patient.
     """
 
-    outcome: Literal["delivered", "rejected"]
+    outcome: Literal["delivered", "withheld"]
     status: str | None
     rows: tuple[RowChange, ...]
     derived_patients: tuple[int, ...] = ()
@@ -236,7 +236,7 @@ class _Play:
         return record.insert("Receptions", "ID", values | self._audit() | extra)
 
     def _newcomer(
-        self, kind: str, phone: str, outcome: Literal["delivered", "rejected"]
+        self, kind: str, phone: str, outcome: Literal["delivered", "withheld"]
     ) -> Iterator[SimulatedChange]:
         rng, card, booking = self._rng, Recorder(self._store), Recorder(self._store)
         female = rng.random() < 0.5
@@ -271,7 +271,7 @@ class _Play:
         doctor = self.candidates.doctor_of(chair)
         new = self._book(booking, key, (chair, doctor), times, {"Comment": "Первый визит, осмотр"})
         yield SimulatedChange(kind, "patient", key, "create", Expectation(outcome, None, card.rows))
-        expect = Expectation(outcome, "planned", booking.rows, (key,), new)
+        expect = Expectation("delivered", "planned", booking.rows, (key,), new)
         yield SimulatedChange(kind, "appointment", new, "create", expect)
 
     def _new_phone(self) -> str:
@@ -281,7 +281,7 @@ class _Play:
         yield from self._newcomer(kind, self._new_phone(), "delivered")
 
     def _broken_phone(self, kind: str) -> Iterator[SimulatedChange]:
-        yield from self._newcomer(kind, BROKEN_PHONES[0], "rejected")
+        yield from self._newcomer(kind, BROKEN_PHONES[0], "withheld")
 
     def _phone_corrected(self, kind: str) -> Iterator[SimulatedChange]:
         candidate, record = self.candidates.any(), Recorder(self._store)

@@ -5,7 +5,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from deployments.sandbox.clinic.generator import ClinicData
 from deployments.sandbox.clinic.rows import FIRST_ROW_VERSION, Row, row_version
@@ -65,13 +77,22 @@ def write_sqlite(data: ClinicData | Iterable[tuple[str, list[Row]]], path: Path)
         raise FileExistsError(message)
     chunks = data.tables.items() if isinstance(data, ClinicData) else data
     engine = _engine(path)
+    metadata = _keyless() if isinstance(data, ClinicData) and data.defects else METADATA
     try:
-        METADATA.create_all(engine)
+        metadata.create_all(engine)
         with engine.begin() as connection:
             for table, rows in chunks:
-                _insert_all(connection, METADATA.tables[table], rows)
+                _insert_all(connection, metadata.tables[table], rows)
     finally:
         engine.dispose()
+
+
+def _keyless() -> MetaData:
+    """Return the tables without keys and references: a dirty clinic has rows that are there twice."""
+    built = MetaData()
+    for name, table in METADATA.tables.items():
+        Table(name, built, *(Column(column.name, column.type) for column in table.columns))
+    return built
 
 
 def _insert_all(connection: Connection, table: Table, rows: Iterable[Row]) -> None:
