@@ -73,6 +73,25 @@ def test_a_stop_in_the_middle_defers_everything_left(room: Room) -> None:
     assert room.run().rows == []
 
 
+def test_what_is_left_is_looked_up_once_however_much_it_is(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.add(patients=30, appointments=10)
+    room.batch_size = 2
+    room.amo.faults["create"] = [None, BlockedError(problem="403", remedy="")]
+    asked: list[object] = []
+    settled = room.ledger.settled
+
+    def counted(_self: object, run_id: str) -> object:
+        asked.append(run_id)
+        return settled(run_id)
+
+    monkeypatch.setattr(type(room.ledger), "settled", counted)
+    run = room.run()
+    assert len(run.states(Kind.CONTACT)) == 30
+    assert len(asked) <= 2, "a run that stops looks it up once, not once a row"
+
+
 def test_a_read_that_fails_before_the_first_batch_defers_the_plan_too(room: Room) -> None:
     room.add(patients=1, appointments=1)
     room.amo.faults["highest"] = [AmoCrmUnavailableError(problem="502", remedy="")]
