@@ -275,7 +275,7 @@ def report_differences(run_id: str) -> dict[str, Any]:
         level: Level = "info" if result.is_settled else "warning"
         emit("reconcile.completed", space.uid, space.clinic.name, level, counts, space.ledger)
         if space.fresh_rejects:
-            fresh = {"invalid": space.invalid, "rejected": 0, "ambiguous": 0}
+            fresh = {"invalid": space.invalid, "incomplete": space.incomplete, "rejected": 0, "ambiguous": 0}
             emit("rows.rejected", space.uid, space.clinic.name, "warning", fresh, space.ledger)
     get_run_logger().info("Reconciled %s: %s", space.uid, counts)
     return data

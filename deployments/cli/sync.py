@@ -46,10 +46,20 @@ def sync(
             summary.add_row(f"{kind} {action}", str(planned[kind][action]), str(applied[kind][action]))
     summary.add_row("links", str(planned["links"]), str(applied["links"]))
     summary.add_row("notes", str(planned["notes"]), str(applied["notes"]))
-    for key in ("invalid", "rejected", "deferred", "ambiguous", "unsettled", "requests", "writes", "seconds"):
+    for key in (
+        "invalid",
+        "incomplete",
+        "rejected",
+        "deferred",
+        "ambiguous",
+        "unsettled",
+        "requests",
+        "writes",
+        "seconds",
+    ):
         summary.add_row(key, "", str(result[key]))
     show(result, output, summary)
-    if any(result[key] for key in ("invalid", "rejected", "ambiguous", "unsettled")):
+    if any(result[key] for key in ("invalid", "incomplete", "rejected", "ambiguous", "unsettled")):
         say(f"Some rows were not transferred: ident-amocrm rejects list --clinic {name}")
         raise typer.Exit(DONE_WITH_REJECTS)
 
