@@ -126,8 +126,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="status_consistent",
         column="status",
-        action="quarantine",
-        severity="error",
+        action="report",
+        severity="warning",
         explanation="Приём отменён, хотя уже состоялся",
         remedy="Откройте приём: уберите отмену, если он состоялся, или отметки о приёме, если он отменён.",
         expectation="expect_nothing_when",

@@ -120,11 +120,7 @@ def is_held(row: Row, now: datetime | None) -> bool:
         now: The clinic's present moment; without it nothing counts as future.
     """
     start, end = moment_of(row["PlanStart"]), moment_of(row["PlanEnd"])
-    cancelled = (
-        moment_of(row["ReceptionCanceled"]) is not None or row["ID_ReceptionCancelReasons"] is not None
-    )
     wrong = row["ID"] <= 0 or start is None or (end is not None and end < start)
-    wrong |= cancelled and moment_of(row["ReceptionEnded"]) is not None
     if now is not None and start is not None:
         stamps = [moment for name in COURSE if (moment := moment_of(row[name])) is not None]
         wrong |= start > now + FURTHEST or any(moment > now + AHEAD for moment in stamps)

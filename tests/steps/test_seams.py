@@ -207,9 +207,7 @@ def cancel_old(clinic: ClinicSteps, number: int) -> list[int]:
     chosen = [key for (key,) in rows_of(clinic, query) if key in keys(clinic, LEAD)][:number]
     assert len(chosen) == number
     for key in chosen:
-        # One that is cancelled and has an end as well is another matter: it is held for a person.
-        undone = "UPDATE Receptions SET ReceptionCanceled = PlanStart, ReceptionEnded = NULL WHERE ID = ?"
-        clinic.ident(undone, key)
+        clinic.ident("UPDATE Receptions SET ReceptionCanceled = PlanStart WHERE ID = ?", key)
     return chosen
 
 

@@ -266,6 +266,8 @@ class _Soil:
         entry["Debt"] = Decimal(-1_000_000)
         self._soil_visit(row, "paid too much", "debt_not_negative")
         self._label("patient paid too much", "patient", "debt_not_negative", row["ID_Patients"])
+        # One defect each: nobody may register this patient a second time below.
+        self._people = [key for key in self._people if key != row["ID_Patients"]]
 
     # ---- rows that are there twice, or should not be ---------------------------------------------------
 
