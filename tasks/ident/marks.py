@@ -36,7 +36,10 @@ class Window:
             parts.append(RECEPTIONS.c.PlanStart >= self.start)
         if self.end is not None:
             parts.append(RECEPTIONS.c.PlanStart <= self.end)
-        return sa.and_(*parts) if parts else RECEPTIONS.c.ID.is_not(None)
+        if not parts:
+            return RECEPTIONS.c.ID.is_not(None)
+        # Without a start it gets no deal; it is read whatever the window, so that somebody is told of it.
+        return sa.or_(sa.and_(*parts), RECEPTIONS.c.PlanStart.is_(None))
 
 
 @dataclass(frozen=True, slots=True)

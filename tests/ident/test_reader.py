@@ -87,6 +87,16 @@ def test_a_window_keeps_a_chain_as_a_whole(chained: SmallClinic) -> None:
     assert reader.everything(Window()).appointments == {*range(101, 107)} | whole
 
 
+def test_an_appointment_without_a_start_is_in_every_window(chained: SmallClinic) -> None:
+    """It has no deal; but somebody has to be told of it."""
+    nowhere = Window(start=datetime(2027, 1, 1), end=datetime(2027, 1, 2))
+    mark = chained.watermark()
+    chained.now += timedelta(hours=3)
+    chained.change("Receptions", 104, PlanStart=None)  # it took the place of 103
+    assert chained.reader().everything(nowhere).appointments == {103, 104}
+    assert chained.changes(mark, nowhere).appointments == {103, 104}
+
+
 @pytest.mark.parametrize(
     ("changed", "window", "named"),
     [
