@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from typing import Final
 
 from pydantic import SecretStr
 
 from tasks import backfill, backup, blocks, configure, connections, subscribe, transfer
+from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import Ledger
-from tasks.records import MAYBE_REMOVED, Kind
+from tasks.records import MAYBE_REMOVED, Kind, Waiver
 from tasks.settings import load_settings
 from tests.faults.child import CLINIC, TOKEN, Job, Told
 
 __all__ = ["decide", "operate", "restore", "set_up"]
+
+NOBODY: Final = 1_000_000_000
 
 
 def set_up(job: Job, told: Told) -> None:
@@ -41,10 +46,25 @@ def operate(job: Job, told: Told) -> None:
         account_id = int(str(connections.amocrm_account(ledger)["account_id"]))
         backfill.mark_rows(ledger, settings, account_id, {"contact": frozenset({"city"})}, by="faults")
         first = next(iter(_known(ledger, record.clinic_uid)))
+        _review(ledger, record.clinic_uid, first)
         ledger.forget(record.clinic_uid, Kind.CONTACT, [first])
         ledger.forget_sent(record.clinic_uid, Kind.CONTACT, [first])
         ledger.remove_connection(CLINIC)
     connections.connect_database(CLINIC, blocks.load_database(CLINIC), ledger)
+
+
+def _review(ledger: Ledger, uid: str, first: int) -> None:
+    """Accept a row that nobody has, and take it back; let a row be looked at; keep what the rules said."""
+    now = time.time()
+    ledger.waive(uid, [Waiver("patient", NOBODY, "name_present", "faults", "faults", now + 3600, now)])
+    ledger.revoke_waiver(uid, "patient", "name_present", [NOBODY], by="faults")
+    numbers = [one.id for one in ledger.open_waivers(uid)]
+    ledger.settle_waivers(numbers, numbers)
+    ledger.owe(uid, Kind.CONTACT, [first], now)
+    ledger.record_quality(
+        uid, "faults", "patient", [RuleCount("name_present", 1, 0)], is_whole=True, keep_days=1.0
+    )
+    ledger.drop_settings("run:faults")
 
 
 def _known(ledger: Ledger, clinic_uid: str) -> list[int]:

@@ -174,7 +174,7 @@ def test_an_analyst_waives_two_rows(operator: Operator) -> None:
 def test_the_table_of_quality_leads_to_the_pages(operator: Operator) -> None:
     database = operator.home / "clinic.db"
     today = clinic_now().date()
-    write_sqlite(generate(ClinicSpec(today=today, patients=40, appointments=120, dirty=True)), database)
+    write_sqlite(generate(ClinicSpec(today=today, patients=120, appointments=360, dirty=True)), database)
     operator.command("connect-database", "Север", "--driver", "sqlite", "--database", str(database))
     operator.command("start", "Север", "--all-history")
 

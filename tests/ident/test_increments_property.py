@@ -180,7 +180,8 @@ def transferred(frame: pd.DataFrame, window: Window) -> set[int]:
         key
         for key, begins in zip(frame["appointment_id"].tolist(), frame["start_at"], strict=True)
         if not window.bounded
-        or (begins is not pd.NaT and (start is None or begins >= start) and (end is None or begins <= end))
+        or begins is pd.NaT  # in every window, for a person to see
+        or ((start is None or begins >= start) and (end is None or begins <= end))
     }
     moved = frame[frame["rescheduled_from_id"].notna()]
     links = list(zip(moved["appointment_id"].tolist(), moved["rescheduled_from_id"].tolist(), strict=True))

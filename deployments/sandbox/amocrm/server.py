@@ -130,7 +130,7 @@ class StandIn:
         url = f"{self.url}/sandbox/admin/{path.lstrip('/')}"
         with requests.Session() as session:
             session.trust_env = False  # a proxy has no business on loopback
-            answer = session.request(verb, url, json=json, timeout=30)
+            answer = session.request(verb, url, json=json, timeout=300)
         answer.raise_for_status()
         return answer.json()
 
