@@ -9,11 +9,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tasks.ident.normalise import LAST_BELIEVABLE, SENTINEL
 from tasks.ident.schema import TABLES
 
 __all__ = ["Changes", "Watermark", "Window"]
 
 RECEPTIONS = TABLES["Receptions"]
+#: What is not between them is no time (``tasks.ident.normalise.times``).
+FIRST, LAST = SENTINEL.to_pydatetime(), LAST_BELIEVABLE.to_pydatetime()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,9 @@ class Window:
         if not parts:
             return RECEPTIONS.c.ID.is_not(None)
         # Without a start it gets no deal; it is read whatever the window, so that somebody is told of it.
-        return sa.or_(sa.and_(*parts), RECEPTIONS.c.PlanStart.is_(None))
+        start = RECEPTIONS.c.PlanStart
+        none = (start.is_(None), start <= FIRST, start >= LAST)
+        return sa.or_(sa.and_(*parts), *none)
 
 
 @dataclass(frozen=True, slots=True)
