@@ -80,12 +80,14 @@ class Operator:
 
     def command(self, *arguments: str) -> None:
         """Run a command of the same installation."""
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "deployments.cli.main", *arguments],
             env=environment(self.home) | {"PREFECT_API_URL": self.api},
-            check=True,
+            check=False,
             capture_output=True,
+            encoding="utf-8",
         )
+        assert done.returncode == 0, done.stderr
 
     # ---- flows and their runs ------------------------------------------------------------------------
 
