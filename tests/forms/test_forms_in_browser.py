@@ -170,7 +170,6 @@ def test_an_analyst_waives_two_rows(operator: Operator) -> None:
     assert "Аналитик" not in str(everything)
 
 
-@pytest.mark.soak  # a dirty clinic takes a minute of a run of CI
 @pytest.mark.timeout(900)
 def test_the_table_of_quality_leads_to_the_pages(operator: Operator) -> None:
     database = operator.home / "clinic.db"
