@@ -93,7 +93,9 @@ def apply(ledger: Ledger, client: SyncPrefectClient) -> list[str]:
     for name, part in parts:
         try:
             part()
-        except Exception:
+        except (
+            Exception
+        ):  # whatever it is, it is logged, told to the caller and tried again, and the rest is applied
             logger.exception("Not applied: %s", name)
             failed.append(name)
     return failed

@@ -228,13 +228,11 @@ def _inside(inquiry: Inquiry, frame: pd.DataFrame) -> bool:
     if stored is None:
         return True
     launch = Launch.model_validate(stored)
-    starts = [inquiry.local(value) for value in frame["start_at"]]
-    # Without a start it is read whatever the window, so that a person sees it.
+    asked = frame.loc[frame["appointment_id"] == inquiry.source_id, "start_at"]
+    if asked.isna().any():
+        return True  # it is read whatever the window, so that a person sees it
+    starts = [start.replace(tzinfo=None) for value in frame["start_at"] if (start := inquiry.local(value))]
     return any(
-        moment is None
-        or (
-            (launch.start is None or moment.replace(tzinfo=None) >= launch.start)
-            and (launch.end is None or moment.replace(tzinfo=None) <= launch.end)
-        )
-        for moment in starts
+        (launch.start is None or start >= launch.start) and (launch.end is None or start <= launch.end)
+        for start in starts
     )

@@ -42,30 +42,39 @@ class Chains:
         return frozenset(row[0] for row in self._access.fetch_in(query, RECEPTIONS.c.ID, known))
 
     def within(self, ids: Collection[int], window: Window) -> frozenset[int]:
-        """Return the chains of ids that have a row in the window."""
+        """Return the chains of ids that have a row in the window, and single rows without a start."""
         chained = self.closed(ids)
         if not window.bounded or not chained:
             return chained
         if len(chained) > MANY:
-            return self.closed(chained & self._keys(window.condition))
-        query = sa.select(RECEPTIONS.c.ID).where(window.condition)
-        return self.closed({row[0] for row in self._access.fetch_in(query, RECEPTIONS.c.ID, chained)})
+            return self.closed(chained & self._keys(window.condition)) | (chained & self._keys(window.bare))
+        inside, bare = (
+            {
+                row[0]
+                for row in self._access.fetch_in(
+                    sa.select(RECEPTIONS.c.ID).where(condition), RECEPTIONS.c.ID, chained
+                )
+            }
+            for condition in (window.condition, window.bare)
+        )
+        return self.closed(inside) | bare
 
     def of_window(self, window: Window) -> frozenset[int]:
-        """Return all chains that have a row in the window."""
+        """Return all chains that have a row in the window, and single rows without a start."""
         inside = self._keys(window.condition)
         reached = self._reached(inside) - inside
-        return inside | (self.closed(reached) if reached else frozenset())
+        bare = self._keys(window.bare) if window.bounded else frozenset()
+        return inside | bare | (self.closed(reached) if reached else frozenset())
 
     def reachable(self, window: Window) -> sa.ColumnElement[bool]:
         """The window as a condition on receptions, widened by all that a chain may tie to it."""
         if not window.bounded or not self._linked:
-            return window.condition
+            return sa.or_(window.condition, window.bare)
         newer = RECEPTIONS.alias("newer")
         replaced = sa.exists(
             sa.select(newer.c.ID).where(newer.c.ID_ReceptionsTransferFrom == RECEPTIONS.c.ID)
         )
-        return sa.or_(window.condition, SOURCE.is_not(None), replaced)
+        return sa.or_(window.condition, window.bare, SOURCE.is_not(None), replaced)
 
     def _keys(self, condition: sa.ColumnElement[bool]) -> frozenset[int]:
         return frozenset(row[0] for row in self._access.fetch(sa.select(RECEPTIONS.c.ID).where(condition)))

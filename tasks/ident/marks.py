@@ -41,10 +41,16 @@ class Window:
             parts.append(RECEPTIONS.c.PlanStart <= self.end)
         if not parts:
             return RECEPTIONS.c.ID.is_not(None)
-        # Without a start it gets no deal; it is read whatever the window, so that somebody is told of it.
+        return sa.and_(*parts, RECEPTIONS.c.PlanStart > FIRST, RECEPTIONS.c.PlanStart < LAST)
+
+    @property
+    def bare(self) -> sa.ColumnElement[bool]:
+        """What has no start, and so is in no window.
+
+        It gets no deal; it is read all the same, for somebody to be told, but ties no chain to the window.
+        """
         start = RECEPTIONS.c.PlanStart
-        none = (start.is_(None), start <= FIRST, start >= LAST)
-        return sa.or_(sa.and_(*parts), *none)
+        return sa.or_(start.is_(None), start <= FIRST, start >= LAST) if self.bounded else sa.false()
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,8 +114,6 @@ class Clinic:
     def cancel(self) -> str:
         reason = self.rng.choice((1, 2, NO_SHOW_REASON))
         row = self._open()
-        if row and row["ReceptionEnded"] is not None:
-            return ""  # what took place is not cancelled any more
         values = {"ReceptionCanceled": self.now, "ID_ReceptionCancelReasons": reason}
         return self._reception(row, **values) if row else ""
 

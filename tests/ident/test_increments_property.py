@@ -142,7 +142,9 @@ def payments(draw: st.DrawFn) -> Edit:
 
 
 edits = st.one_of(changed_rows(), changed_rows(), new_names(), new_receptions(), new_orders(), payments())
-windows = st.sampled_from([Window(), Window(start=NOW), Window(start=datetime(2026, 2, 1), end=NOW)])
+windows = st.sampled_from(
+    [Window(), Window(start=NOW), Window(end=NOW), Window(start=datetime(2026, 2, 1), end=NOW)]
+)
 
 
 def read(reader: IdentReader) -> tuple[Frames, Watermark]:
@@ -176,19 +178,20 @@ def transferred(frame: pd.DataFrame, window: Window) -> set[int]:
         None if moment is None else pd.Timestamp(moment, tz="Europe/Moscow")
         for moment in (window.start, window.end)
     )
+    starts = dict(zip(frame["appointment_id"].tolist(), frame["start_at"], strict=True))
+    bare = {key for key, begins in starts.items() if begins is pd.NaT}  # read alone, for a person to see
     inside = {
         key
-        for key, begins in zip(frame["appointment_id"].tolist(), frame["start_at"], strict=True)
+        for key, begins in starts.items()
         if not window.bounded
-        or begins is pd.NaT  # in every window, for a person to see
-        or ((start is None or begins >= start) and (end is None or begins <= end))
+        or (key not in bare and (start is None or begins >= start) and (end is None or begins <= end))
     }
     moved = frame[frame["rescheduled_from_id"].notna()]
     links = list(zip(moved["appointment_id"].tolist(), moved["rescheduled_from_id"].tolist(), strict=True))
     for _ in links:
         for pair in links:
             inside |= set(pair) if inside & set(pair) else set()
-    return inside & set(frame.index)
+    return (inside | bare) & set(frame.index)
 
 
 @pytest.fixture(scope="module")

@@ -92,9 +92,21 @@ def test_an_appointment_without_a_start_is_in_every_window(chained: SmallClinic)
     nowhere = Window(start=datetime(2027, 1, 1), end=datetime(2027, 1, 2))
     mark = chained.watermark()
     chained.now += timedelta(hours=3)
-    chained.change("Receptions", 104, PlanStart=None)  # it took the place of 103
-    assert chained.reader().everything(nowhere).appointments == {103, 104}
-    assert chained.changes(mark, nowhere).appointments == {103, 104}
+    chained.change("Receptions", 104, PlanStart=None)
+    assert chained.reader().everything(nowhere).appointments == {104}, "103, which it replaced, stays outside"
+    assert chained.changes(mark, nowhere).appointments == {104}
+
+
+def test_a_row_without_a_start_ties_no_other_to_the_window(chained: SmallClinic) -> None:
+    """Else its successor would become a deal that the operator left out."""
+    nowhere = Window(start=datetime(2027, 1, 1))
+    mark = chained.watermark()
+    chained.now += timedelta(hours=3)
+    chained.change("Receptions", 202, PlanStart=None)
+    assert chained.reader().everything(nowhere).appointments == {202}
+    assert chained.changes(mark, nowhere).appointments == {202}
+    inside = Window(start=datetime(2026, 3, 29))
+    assert chained.reader().everything(inside).appointments >= {201, 202, 203}, "another row of it is inside"
 
 
 @pytest.mark.parametrize(
