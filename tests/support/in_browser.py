@@ -24,7 +24,7 @@ from tests.e2e.conftest import environment
 from tests.support.migrated import begin_migrated
 
 if TYPE_CHECKING:
-    from playwright.sync_api import FloatRect, Locator, Page, ViewportSize
+    from playwright.sync_api import FloatRect, Locator, Page, Response, ViewportSize
 
 __all__ = ["BROWSED", "TOKEN", "Operator", "eventually", "operating", "prefect_up"]
 
@@ -200,13 +200,44 @@ class Operator:
         self.question(form, "Подтверждаю этот блок").locator(".p-toggle__control").click()
 
     def submit(self, form: Locator) -> None:
-        form.get_by_role("button", name="Submit").click()
-        form.wait_for(state="hidden", timeout=60_000)
+        self._presses(form, "Submit")
 
     def saves(self, form: Locator) -> None:
         """Save a block's form."""
-        form.get_by_role("button", name="Create").click()
-        form.wait_for(state="hidden", timeout=60_000)
+        self._presses(form, "Create")
+
+    def _presses(self, form: Locator, button: str) -> None:
+        """Press a form's button until the form goes, again only where the server answered that it is busy.
+
+        The UI asks twice, whether the answers are valid and then to take them, and shows of a failure no more
+        than a passing message; what the server said is kept here for whoever reads a failed test.
+        """
+        from playwright.sync_api import TimeoutError as TooLateError
+
+        refusals: list[Response] = []
+
+        def hears(answer: Response) -> None:
+            if answer.request.method in {"POST", "PATCH"} and answer.status >= 400:
+                refusals.append(answer)
+
+        form.page.on("response", hears)
+        deadline = time.monotonic() + PATIENCE
+        try:
+            while True:
+                heard = len(refusals)
+                form.get_by_role("button", name=button).click()
+                try:
+                    form.wait_for(state="hidden", timeout=60_000)
+                except TooLateError:
+                    busy = any(answer.status in {500, 503} for answer in refusals[heard:])
+                    said = [(answer.url, answer.status, answer.text()) for answer in refusals]
+                    told = f"the form stays: {said}\n{form.page.locator('body').inner_text()}"
+                    assert busy, told
+                    assert time.monotonic() < deadline, told
+                else:
+                    return
+        finally:
+            form.page.remove_listener("response", hears)
 
     def starts(self, form: Locator) -> str:
         """Submit the form that starts a flow, and return the run."""
