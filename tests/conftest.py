@@ -14,8 +14,7 @@ ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$
 #: Files that take half a minute and more (pytest --durations tells), the longest first; the others fill the gaps.
 LONG = (
     "tests/deployments/test_up_server.py",
-    "tests/forms/test_operating_in_browser.py",
-    "tests/forms/test_forms_in_browser.py",
+    "tests/forms/test_operators_day_in_browser.py",
     "tests/benchmarks/test_bench_slice.py",
     "tests/steps/test_showing_quality.py",
     "tests/benchmarks/test_quality_slice.py",

@@ -12,11 +12,13 @@ from deployments.sandbox import bench
 from deployments.sandbox.bench import DATABASE, TIMEZONE, Load, Result, Tick, measure
 from deployments.sandbox.compare import sqlite_rows
 from deployments.sandbox.expected import expect
+from tests.support.migrated import begin_migrated
 
 
 @pytest.mark.server
 def test_a_slice_arrives_whole_and_the_second_tick_writes_nothing(tmp_path: Path) -> None:
-    result = measure(Load(patients=300, appointments=600, rate=6.0, latency_ms=0), tmp_path)
+    begin_migrated(tmp_path / "home")
+    result = measure(Load(patients=60, appointments=120, rate=6.0, latency_ms=0), tmp_path)
     wanted = expect(sqlite_rows(tmp_path / DATABASE), TIMEZONE, None)
     assert (result.contacts, result.deals) == (len(wanted.contacts), len(wanted.deals))
     assert result.arrived == (result.contacts, result.deals)

@@ -128,3 +128,16 @@ def test_ordinary_data_are_no_trace() -> None:
     data = "Записан пациент 17, 2026-03-12, IDENT-abcdefgh-P-17, 1773312005.123456".encode()
     assert Traces.of([PERSON], ZONE).in_bytes(data) == set()
     assert PASSWORD not in data.decode()
+
+
+def test_a_counter_is_no_birthday(tmp_path: Path) -> None:
+    """The first of January 1970 begins at zero seconds, and a ledger is full of zeros."""
+    link = sqlite3.connect(tmp_path / "a.db")
+    with link:
+        link.execute("CREATE TABLE a (b)")
+        link.executemany("INSERT INTO a VALUES (?)", [(0,), (-10800,)])
+    link.close()
+    person = {**PERSON, "Birthday": date(1970, 1, 1)}
+    traces = Traces.of([person], ZONE)
+    assert traces.in_file(tmp_path / "a.db") == set()
+    assert traces.in_bytes(b"1970-01-01") == {"birthday of person 17"}

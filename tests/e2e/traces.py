@@ -19,6 +19,8 @@ __all__ = ["Traces"]
 
 #: Shorter words are parts of ordinary ones, shorter numbers are no phones.
 SHORTEST_WORD, PHONE = 5, 10
+#: Numbers below are ids and counters: of who was born in the first weeks of 1970, the seconds tell nothing.
+SMALLEST_MOMENT = 10_000_000
 WORD = re.compile(rf"[^\W\d_]{{{SHORTEST_WORD},}}")
 NUMBER = re.compile(r"\d[\d()+ -]{8,}\d")
 MAIL = re.compile(r"[\w.+-]+@[\w.-]+\w")
@@ -68,8 +70,9 @@ class Traces:
         if row["Birthday"]:
             self.days.setdefault(row["Birthday"], who)
             for midnight in (UTC, zone):
-                moment = datetime.combine(row["Birthday"], time(), midnight)
-                self.numbers.setdefault(int(moment.timestamp()), who)
+                moment = int(datetime.combine(row["Birthday"], time(), midnight).timestamp())
+                if abs(moment) >= SMALLEST_MOMENT:
+                    self.numbers.setdefault(moment, who)
 
     def without(self, ordinary: Iterable[date]) -> Traces:
         """Leave out days that stand in files for another reason."""

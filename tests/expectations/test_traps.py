@@ -93,16 +93,16 @@ def test_a_pair_with_one_side_missing_is_no_fault_of_the_pair(present: str) -> N
 @pytest.fixture
 def handed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What Great Expectations is handed."""
-    from great_expectations.core.validation_definition import ValidationDefinition
+    from great_expectations.core.batch_definition import BatchDefinition
 
     calls: list[dict[str, Any]] = []
-    run = ValidationDefinition.run
+    get_batch = BatchDefinition.get_batch
 
-    def noted(self: ValidationDefinition, **arguments: Any) -> Any:
-        calls.append(arguments)
-        return run(self, **arguments)
+    def noted(self: BatchDefinition[Any], parameters: dict[str, Any]) -> Any:
+        calls.append(parameters)
+        return get_batch(self, parameters)
 
-    monkeypatch.setattr(ValidationDefinition, "run", noted)
+    monkeypatch.setattr(BatchDefinition, "get_batch", noted)
     return calls
 
 
@@ -111,7 +111,7 @@ def test_times_are_handed_over_in_nanoseconds(entity: Entity, handed: list[dict[
     """Other units are compared value by value in Python: 4 seconds instead of a third of one."""
     row = patient(1) if entity is Entity.PATIENT else appointment(1)
     validate(frame(entity, [row]), entity, references={"patients": {1}}, now=NOW)
-    dtypes = {str(dtype) for dtype in handed[0]["batch_parameters"]["dataframe"].dtypes}
+    dtypes = {str(dtype) for dtype in handed[0]["dataframe"].dtypes}
     assert {kind for kind in dtypes if "date" in kind} == {"datetime64[ns]"}
     assert not any("decimal" in kind for kind in dtypes)
 

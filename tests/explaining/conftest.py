@@ -19,6 +19,7 @@ from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
+import expectations.gate
 from deployments.cli import explain as command
 from deployments.cli.main import app
 from deployments.sandbox.amocrm.server import StandIn
@@ -40,6 +41,7 @@ from tasks.ident.connection import IdentConnection
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.settings import load_settings
 from tasks.transfer import start_transfer, stop_transfer
+from tests.support import quick_gate
 
 TIMEZONE = "Europe/Moscow"
 CLINIC = "north"
@@ -123,6 +125,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         patch.setenv("IDENT_AMOCRM_HOME", str(folder / "home"))
         patch.setenv("IDENT_AMOCRM_REQUESTS_PER_SECOND", "7")
         patch.setenv("IDENT_AMOCRM_RETRY_SECONDS", "0")
+        patch.setattr(expectations.gate, "validate", quick_gate.judge)
         load_settings.cache_clear()
         with prefect_test_harness(server_startup_timeout=120):
             yield from _opened(folder, crm, patch)

@@ -184,7 +184,7 @@ def _checked(job: Job) -> Callable[[Any], object]:
 
     if not job.validate:
         # Great Expectations takes a second a frame; what it keeps back here is told by two columns.
-        from tests.faults import quick_gate
+        from tests.support import quick_gate
 
         quick_gate.install()
     return apply_expectations

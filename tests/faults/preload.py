@@ -11,6 +11,6 @@ import tasks.plan
 import tasks.report
 import tasks.validate
 import tests.faults.child
-import tests.faults.quick_gate
+import tests.support.quick_gate
 
 __all__ = ["deployments", "tasks", "tests"]

@@ -41,7 +41,7 @@ def transferred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxIns
     with (
         pytest.MonkeyPatch.context() as patch,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch) as found,
+        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch, has_suites=True) as found,
     ):
         found.connect()
         found.sync()
@@ -157,7 +157,9 @@ def test_a_first_load_is_stopped_before_its_first_contact(
 ) -> None:
     with (
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path, crm, monkeypatch, patients=10, appointments=30) as found,
+        sandbox_installation(
+            tmp_path, crm, monkeypatch, patients=10, appointments=30, has_suites=True
+        ) as found,
     ):
         found.connect()
         before = found.writes()
@@ -325,7 +327,7 @@ def test_a_contact_that_is_adopted_keeps_what_ident_has_broken(clinic: SandboxIn
 def test_reconciling_finds_no_fault_with_a_withheld_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with clinic_steps(tmp_path, monkeypatch) as steps:
+    with clinic_steps(tmp_path, monkeypatch, has_suites=True) as steps:
         steps.sync("full")
         phones = steps.field_id(Kind.CONTACT, "phone_mobile")
         contacts = steps.ledger.applied_index(STEPS_UID, Kind.CONTACT)

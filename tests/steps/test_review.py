@@ -136,7 +136,9 @@ def transferred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dirty]:
     with (
         pytest.MonkeyPatch.context() as patch,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch, appointments=90) as found,
+        sandbox_installation(
+            tmp_path_factory.mktemp("clinic"), crm, patch, appointments=90, has_suites=True
+        ) as found,
     ):
         dirty = Dirty(found)
         found.connect()

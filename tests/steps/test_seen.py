@@ -23,7 +23,9 @@ def transferred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxIns
     with (
         pytest.MonkeyPatch.context() as patch,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch, appointments=60) as found,
+        sandbox_installation(
+            tmp_path_factory.mktemp("clinic"), crm, patch, appointments=60, has_suites=True
+        ) as found,
     ):
         found.connect()
         found.sync()

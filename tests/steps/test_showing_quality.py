@@ -44,7 +44,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxInsta
     with (
         pytest.MonkeyPatch.context() as patch,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch, appointments=60) as found,
+        sandbox_installation(
+            tmp_path_factory.mktemp("clinic"), crm, patch, appointments=60, has_suites=True
+        ) as found,
     ):
         found.connect()
         found.sync()

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import requests
 from pydantic import SecretStr
 
+import expectations.gate
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
@@ -39,6 +40,7 @@ from tasks.records import Kind
 from tasks.report import SyncReport, build_report
 from tasks.settings import Settings
 from tasks.workspace import Workspace, close_workspace
+from tests.support import quick_gate
 
 TIMEZONE = "Europe/Moscow"
 TOKEN = "sandbox-token"
@@ -209,8 +211,13 @@ class Reconciled:
 
 
 @contextmanager
-def clinic_steps(folder: Path, patch: Any, *, appointments: int = 60) -> Iterator[ClinicSteps]:
-    """Open a clinic of 30 days' history with a configured, empty account."""
+def clinic_steps(
+    folder: Path, patch: Any, *, appointments: int = 60, has_suites: bool = False
+) -> Iterator[ClinicSteps]:
+    """Open a clinic of 30 days' history with a configured, empty account.
+
+    Only ``has_suites`` runs the suites: they are most of what a small run costs.
+    """
     today = datetime.now(tz=ZoneInfo(TIMEZONE))
     write_sqlite(generate(ClinicSpec(appointments=appointments, today=today.date())), folder / "clinic.db")
     settings = Settings(home=folder / "home")
@@ -228,6 +235,8 @@ def clinic_steps(folder: Path, patch: Any, *, appointments: int = 60) -> Iterato
         patch.setattr(gate, "open_source", lambda _record, _settings: (connection, steps.reader()))
         patch.setattr(gate, "open_destination", lambda _ledger, _settings: steps.client())
         patch.setattr(events, "emit_event", lambda **_parts: None)
+        if not has_suites:
+            patch.setattr(expectations.gate, "validate", quick_gate.judge)
         steps.configure()
         yield steps
     ledger.close()

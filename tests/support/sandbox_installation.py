@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
+import expectations.gate
 from deployments.demo import _rescheduled
 from deployments.sandbox import compare
 from deployments.sandbox.amocrm.server import StandIn
@@ -39,6 +40,7 @@ from tasks.report import build_report
 from tasks.settings import Settings, load_settings
 from tasks.validate import apply_expectations
 from tasks.workspace import Workspace, close_workspace
+from tests.support import quick_gate
 from tests.support.clinic_database import TIMEZONE, clinic_now
 
 CLINIC = "clinic1"
@@ -203,9 +205,18 @@ class SandboxInstallation:
 
 @contextmanager
 def sandbox_installation(
-    folder: Path, crm: StandIn, patch: pytest.MonkeyPatch, *, patients: int = 30, appointments: int = 90
+    folder: Path,
+    crm: StandIn,
+    patch: pytest.MonkeyPatch,
+    *,
+    patients: int = 30,
+    appointments: int = 90,
+    has_suites: bool = False,
 ) -> Iterator[SandboxInstallation]:
-    """Make an installation with a fresh clinic, connected to nothing yet."""
+    """Make an installation with a fresh clinic, connected to nothing yet.
+
+    Only ``has_suites`` runs the suites: they are most of what a small run costs.
+    """
     database = folder / "clinic.db"
     write_sqlite(
         generate(ClinicSpec(today=clinic_now().date(), patients=patients, appointments=appointments)),
@@ -216,6 +227,8 @@ def sandbox_installation(
     patch.setattr(connections, "Pacer", lambda _rate, _path: Pacer(1000.0))
     patch.setattr(compare, "PAUSE", 0)
     patch.setattr(events, "emit_event", lambda **_parts: None)
+    if not has_suites:
+        patch.setattr(expectations.gate, "validate", quick_gate.judge)
     _hold_secrets(found.secrets, patch)
     load_settings.cache_clear()
     connections._ledger.cache_clear()
