@@ -15,7 +15,6 @@ ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$
 LONG = (
     "tests/deployments/test_up_server.py",
     "tests/forms/test_operators_day_in_browser.py",
-    "tests/benchmarks/test_bench_slice.py",
     "tests/steps/test_showing_quality.py",
     "tests/benchmarks/test_quality_slice.py",
     "tests/amocrm/test_amo_oauth_commands.py",

@@ -1,4 +1,7 @@
-"""A small slice of ``make bench``: everything arrives and a run without changes writes nothing; no seconds."""
+"""A small slice of ``make bench``: everything arrives and a run without changes writes nothing; no seconds.
+
+The slice starts two servers and seven commands, a minute and a half: ``make soak`` has it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from tests.support.migrated import begin_migrated
 
 
 @pytest.mark.server
+@pytest.mark.soak
 def test_a_slice_arrives_whole_and_the_second_tick_writes_nothing(tmp_path: Path) -> None:
     begin_migrated(tmp_path / "home")
     result = measure(Load(patients=60, appointments=120, rate=6.0, latency_ms=0), tmp_path)

@@ -216,7 +216,7 @@ def test_an_analyst_waives_two_rows(day: Day) -> None:
     assert state["type"] == "COMPLETED", operator.logs(run)
     assert state["message"].startswith("Приняты как есть: 2 строк, до ")
     with day.ledger() as ledger:
-        assert [one.source_id for one in ledger.waivers("ulybka")] == [811, 812]
+        assert [one.source_id for one in ledger.waivers(ledger.connection(CLINIC).clinic_uid)] == [811, 812]
         [event] = ledger.audit(event_prefix="ident-amocrm.rejects.")
     assert event.emitted, "it stands in Prefect's feed too"
     body = {"artifacts": {"flow_run_id": {"any_": [run]}}}

@@ -36,13 +36,15 @@ LIBRARIES = (
     "typer",
 )
 
+TURN = threading.Lock()
+
 
 def run_warm(arguments: Sequence[str], env: Mapping[str, str], cwd: Path) -> Run:
-    """Run a command of the command line, one at a time, and wait for its end."""
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with tempfile.TemporaryDirectory() as folder:
+    """Run a command of the command line and wait for its end; threads wait for one another."""
+    with TURN, tempfile.TemporaryDirectory() as folder:
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
         said = [Path(folder) / name for name in ("stdout", "stderr")]
         order = {"arguments": [*arguments], "env": {**env}, "cwd": str(cwd), "said": [*map(str, said)]}
         server.stdin.write(json.dumps(order) + "\n")
