@@ -13,25 +13,18 @@ ROOT = Path(__file__).parents[1]
 ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$")
 #: Files that take half a minute and more (pytest --durations tells), the longest first; the others fill the gaps.
 LONG = (
-    "tests/deployments/test_up_server.py",
     "tests/forms/test_operators_day_in_browser.py",
-    "tests/steps/test_showing_quality.py",
-    "tests/benchmarks/test_quality_slice.py",
+    "tests/deployments/test_up_server.py",
     "tests/amocrm/test_amo_oauth_commands.py",
-    "tests/steps/test_seams.py",
-    "tests/steps/test_review.py",
-    "tests/steps/test_drift.py",
-    "tests/steps/test_autoconfigure_accounts.py",
-    "tests/steps/test_filters_and_choices.py",
     "tests/faults/test_storm_slice.py",
-    "tests/rebaseline/test_rebaseline.py",
-    "tests/faults/test_mutations.py",
-    "tests/explaining/test_explain_sandbox.py",
     "tests/e2e/test_refusals.py",
-    "tests/loading/test_engine.py",
-    "tests/demo/test_sabotage.py",
-    "tests/reconciling/test_reconcile.py",
+    "tests/explaining/test_explain_sandbox.py",
+    "tests/benchmarks/test_quality_slice.py",
+    "tests/steps/test_review.py",
     "tests/e2e/test_stopping.py",
+    "tests/demo/test_sabotage.py",
+    "tests/steps/test_showing_quality.py",
+    "tests/faults/test_points.py",
 )
 
 

@@ -14,7 +14,8 @@ import requests
 
 from deployments.data_docs import HEADERS, _own_names
 from tasks.settings import Settings
-from tests.support.serving_pages import free_port, serving
+from tests.support.ports import free_port
+from tests.support.serving_pages import serving
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "оператор:секрет"

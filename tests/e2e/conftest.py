@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from tasks.settings import Settings
 from tests.support import clinic_database
 from tests.support.clinic_database import TIMEZONE, ClinicDatabase, clinic_now
 from tests.support.migrated import begin_migrated
+from tests.support.ports import free_port
 from tests.support.warm_commands import run_warm
 
 ROOT = Path(__file__).parents[2]
@@ -93,9 +93,7 @@ class Installation:
     @contextmanager
     def server(self) -> Iterator[None]:
         """Serve Prefect in the meantime: a command that brings a server of its own needs ten seconds more."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         api = f"http://127.0.0.1:{port}/api"
         begin_migrated(self.home)
         around = environment(self.home)

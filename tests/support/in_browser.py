@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import requests
 from deployments.sandbox.amocrm.server import StandIn
 from tests.e2e.conftest import environment
 from tests.support.migrated import begin_migrated
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect, Locator, Page, Response, ViewportSize
@@ -273,9 +273,7 @@ class Operator:
 @contextmanager
 def prefect_up(home: Path, around: dict[str, str]) -> Iterator[str]:
     """Run ``up``, and yield the address of its API."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     begin_migrated(home)
     with (home / "up.log").open("wb") as output:
         process = subprocess.Popen(

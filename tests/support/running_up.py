@@ -17,6 +17,7 @@ from typing import Any
 import requests
 
 from tasks.ledger.store import Ledger
+from tests.support.ports import free_port
 
 __all__ = ["Running", "eventually", "pids_of", "processes_of", "running_up"]
 
@@ -174,9 +175,9 @@ def running_up(home: Path, ledger: Ledger, extra: Mapping[str, str] | None = Non
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"IDENT_AMOCRM_HOME": str(home), "PYTHONPATH": str(ROOT), **(extra or {})}
     with socket.socket() as taken, (home / "up.log").open("wb") as output:
-        taken.bind(("127.0.0.1", 0))
+        port = free_port()
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
         process = subprocess.Popen(
             [sys.executable, "-c", UP.format(port=port)], env=environment, stdout=output, stderr=output
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -12,14 +11,9 @@ from pathlib import Path
 import uvicorn
 
 from deployments.data_docs import application
+from tests.support.ports import free_port
 
-__all__ = ["free_port", "serving"]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+__all__ = ["serving"]
 
 
 @contextmanager
