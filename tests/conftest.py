@@ -28,12 +28,18 @@ LONG = (
 )
 
 
+#: Files that run ``up``: one after the other, since two would look for their ports at the same moment.
+UP = ("tests/forms/test_operators_day_in_browser.py", "tests/deployments/test_up_server.py")
+
+
 class ByFileAndRoad(LoadFileScheduling):  # type: ignore[misc]
     """Keeps the tests of a file together, and those of a road over all files: each is travelled once."""
 
     def _split_scope(self, nodeid: str) -> str:
         road = ROAD.search(nodeid)
-        return f"the road of {road[1]}" if road else str(super()._split_scope(nodeid))
+        if road:
+            return f"the road of {road[1]}"
+        return "up" if nodeid.startswith(UP) else str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -44,6 +44,8 @@ UP = "import sys; from deployments.up import run_up; from tasks.settings import 
 PATIENCE = 240
 #: Where pictures for the documentation go, when somebody wants new ones.
 PICTURES = os.environ.get("IDENT_AMOCRM_PICTURES")
+#: Prefect's server on SQLite may stand still for a minute: so long it waits for a lock before it gives up.
+STANDSTILL = 150
 VIEWPORT: ViewportSize = {"width": 1200, "height": 1000}
 
 
@@ -68,9 +70,9 @@ class Operator:
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         for _ in range(20):
             answer = (
-                self.session.get(f"{self.api}/{path}", timeout=30)
+                self.session.get(f"{self.api}/{path}", timeout=STANDSTILL)
                 if body is None
-                else self.session.post(f"{self.api}/{path}", json=body, timeout=30)
+                else self.session.post(f"{self.api}/{path}", json=body, timeout=STANDSTILL)
             )
             if answer.status_code != 503:  # SQLite is locked for a moment
                 break
@@ -149,9 +151,9 @@ class Operator:
 
         eventually(waits, f"the form {key} does not come")
         page = self.goes_to(f"runs/flow-run/{run}")
-        page.get_by_role("button", name="Resume").first.click(timeout=60_000)
+        page.get_by_role("button", name="Resume").first.click(timeout=1000 * STANDSTILL)
         form = page.locator(".p-modal").filter(has_text="Resume Flow Run").last
-        form.locator(".schema-form-property__label").first.wait_for(timeout=60_000)
+        form.locator(".schema-form-property__label").first.wait_for(timeout=1000 * STANDSTILL)
         return form
 
     def start_form(self, name: str) -> Locator:
@@ -227,7 +229,7 @@ class Operator:
                 heard = len(refusals)
                 form.get_by_role("button", name=button).click()
                 try:
-                    form.wait_for(state="hidden", timeout=60_000)
+                    form.wait_for(state="hidden", timeout=1000 * STANDSTILL)
                 except TooLateError:
                     busy = any(answer.status in {500, 503} for answer in refusals[heard:])
                     said = [(answer.url, answer.status, answer.text()) for answer in refusals]
@@ -298,6 +300,7 @@ def operating(home: Path, crm: StandIn) -> Iterator[Operator]:
     with prefect_up(home, environment(home)) as api, sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport=VIEWPORT, locale="ru-RU")
+        page.set_default_timeout(1000 * STANDSTILL)
         found = Operator(home, crm, api, page)
         found.session.trust_env = False
         yield found

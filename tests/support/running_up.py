@@ -45,7 +45,7 @@ class Running:
             session.trust_env = False
             # Prefect answers 503 while its SQLite file is locked, and its own client asks again too.
             for _ in range(20):
-                answer = session.request(method, f"{self.place['api']}/{path}", json=body, timeout=30)
+                answer = session.request(method, f"{self.place['api']}/{path}", json=body, timeout=150)
                 if answer.status_code != 503:
                     break
                 time.sleep(0.5)
