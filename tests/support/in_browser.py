@@ -243,7 +243,7 @@ class Operator:
 
     def starts(self, form: Locator) -> str:
         """Submit the form that starts a flow, and return the run."""
-        with form.page.expect_response(re.compile("/create_flow_run$")) as answer:
+        with form.page.expect_response(lambda one: one.ok and one.url.endswith("/create_flow_run")) as answer:
             self.submit(form)
         return str(answer.value.json()["id"])
 
