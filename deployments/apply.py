@@ -93,9 +93,8 @@ def apply(ledger: Ledger, client: SyncPrefectClient) -> list[str]:
     for name, part in parts:
         try:
             part()
-        except (
-            Exception
-        ):  # whatever it is, it is logged, told to the caller and tried again, and the rest is applied
+        # Whatever it is, it is logged, told to the caller and tried again, and the rest is applied.
+        except Exception:
             logger.exception("Not applied: %s", name)
             failed.append(name)
     return failed

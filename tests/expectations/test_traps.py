@@ -35,7 +35,7 @@ def test_threads_do_not_get_one_anothers_results() -> None:
         verdict = validate(frame(Entity.PATIENT, rows), Entity.PATIENT, now=NOW)
         return [key for key, code, *_rest in verdict.withheld if code == "email_shape"]
 
-    numbers = list(range(16))
+    numbers = list(range(32))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(judged, numbers))
     assert found == [[key for key in range(1, 41) if key % 8 == number % 8] for number in numbers]

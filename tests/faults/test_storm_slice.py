@@ -15,7 +15,7 @@ from tests.faults.tally import Tally
 from tests.faults.world import Template, World
 
 
-@pytest.mark.parametrize("number", range(1, 4))
+@pytest.mark.parametrize("number", range(1, 6))
 def test_a_scenario_ends_well(number: int, origin: Template, crm: StandIn, tmp_path: Path) -> None:
     world, verdict = play(origin, crm, tmp_path / "world", number)
     assert verdict == Verdict(), "\n".join(world.diary)
