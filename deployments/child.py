@@ -38,6 +38,8 @@ class Child:
     log: Path
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
+    #: Whether ``deployments.attached`` runs the module; one that ends with its standard input needs none.
+    attached: bool = True
     failures: int = 0
     not_before: float = 0.0
     started_at: float = field(default=0.0)
@@ -46,7 +48,8 @@ class Child:
         """Start the process; what it prints is appended to its log."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.cut_log()
-        command = [sys.executable, "-m", "deployments.attached", self.module, *self.arguments]
+        wrapper = ["deployments.attached"] if self.attached else []
+        command = [sys.executable, "-m", *wrapper, self.module, *self.arguments]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
                 command,

@@ -7,6 +7,7 @@ started. Here a schedule is found by its slug, and only what differs is changed.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,9 +23,11 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessWorker
 
 import flows
+from deployments.doors import is_loopback
 
 __all__ = ["POOL", "DeploymentSpec", "Schedule", "ensure_pool", "find", "project_root", "register"]
 
@@ -119,6 +122,7 @@ def register(client: SyncPrefectClient, spec: DeploymentSpec) -> str:
         ],
         "parameter_openapi_schema": parameter_schema(flow).model_dump(),
         "enforce_parameter_schema": True,
+        "job_variables": (known.job_variables if known else {}) | _job_variables(client),
         "concurrency_limit": spec.limit,
         "concurrency_options": _options(spec),
     }
@@ -134,6 +138,17 @@ def register(client: SyncPrefectClient, spec: DeploymentSpec) -> str:
         client.update_deployment(known.id, DeploymentUpdate(**values))
         _align(client, known.id, spec)
     return f"{flow.name}/{spec.name}"
+
+
+def _job_variables(client: SyncPrefectClient) -> dict[str, Any]:
+    """Return what the worker is told about starting a run.
+
+    Where the server is on this machine, its worker is too, and finds our command by this Python; others start
+    runs as Prefect does.
+    """
+    if not is_loopback(str(client.api_url.host)):
+        return {}
+    return {"command": command_to_string([sys.executable, "-m", "deployments.run_flow"])}
 
 
 def _load(entrypoint: str) -> Flow[..., Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ SERVER_READY_SECONDS = 180.0
 #: A worker told to end kills the runs it executes; the ledger takes them up again.
 WORKER_STOP_SECONDS = 20.0
 SERVER_STOP_SECONDS = 15.0
-PAGES_STOP_SECONDS = 5.0
+BESIDE_STOP_SECONDS = 5.0
 LOOK_SECONDS = 5.0
 APPLY_AGAIN_SECONDS = 60.0
 PULSE = 0.3
@@ -115,14 +116,23 @@ class _Supervisor:
         client = {**common, "PREFECT_API_URL": self.api}
         logs = settings.home / "logs"
         start = ("server", "start", "--host", host, "--port", str(port))
-        self.server = Child("server", "prefect", start, root, logs / "server.log", served)
+        self.server = Child("server", "deployments.server", start, root, logs / "server.log", served)
         pool = ("worker", "start", "--pool", POOL, "--type", "process", "--limit", RUNS_AT_ONCE)
         self.worker = Child("worker", "prefect", pool, root, logs / "worker.log", client)
         self.setup = Child("setup", "deployments.apply", (), root, logs / "setup.log", client)
-        self.pages: Child | None = None
+        #: What runs beside the server and the worker, and may be away for a while.
+        self.beside: list[Child] = []
         if pages_port:
             listen = ("--host", host, "--port", str(pages_port))
-            self.pages = Child("pages", "deployments.data_docs", listen, root, logs / "pages.log", common)
+            self.beside.append(
+                Child("pages", "deployments.data_docs", listen, root, logs / "pages.log", common)
+            )
+        if sys.platform == "linux":
+            home = (str(settings.home.resolve()),)
+            log = logs / "runs.log"
+            self.beside.append(
+                Child("host of runs", "deployments.run_host", home, root, log, client, attached=False)
+            )
         self._ledger = Ledger(settings.ledger_url)
         self._watch = Watch(self._ledger, partial(post_alert, settings))
         self._applied: Wanted | None = None
@@ -162,29 +172,27 @@ class _Supervisor:
                 _write(up_file(self.settings), place)
                 self._follow_ledger()
             if not self.stopping:
+                for child in self.beside:
+                    child.start()
                 self._start_worker()
-                if self.pages is not None:
-                    self.pages.start()
+                if self.pages_url:
                     say(f"Pages of data quality: {self.pages_url}")
                 if ready is not None:
                     ready(self.url)
             while not self.stopping:
                 self._stop.wait(PULSE)
-                self._revive(self.server)
-                self._revive(self.worker)
-                if self.pages is not None:
-                    self._revive(self.pages)
+                for child in (self.server, self.worker, *self.beside):
+                    self._revive(child)
                 self._follow_ledger()
         finally:
             up_file(self.settings).unlink(missing_ok=True)
             for child, seconds in (
                 (self.setup, 0.0),
                 (self.worker, WORKER_STOP_SECONDS),
-                (self.pages, PAGES_STOP_SECONDS),
+                *((child, BESIDE_STOP_SECONDS) for child in self.beside),
                 (self.server, SERVER_STOP_SECONDS),
             ):
-                if child is not None:
-                    child.stop(seconds, hurry=lambda: self._signals > 1)
+                child.stop(seconds, hurry=lambda: self._signals > 1)
             self._ledger.close()
 
     def _start_server(self) -> None:
@@ -227,9 +235,8 @@ class _Supervisor:
         if now < self._look_after:
             return
         self._look_after = now + LOOK_SECONDS
-        for child in (self.server, self.worker, self.pages):
-            if child is not None:
-                child.cut_log()
+        for child in (self.server, self.worker, *self.beside):
+            child.cut_log()
         serves = answers(self.api)
         if self.worker.started_at:
             self._watch.look("server", well=serves)

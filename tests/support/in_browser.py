@@ -214,8 +214,6 @@ class Operator:
         The UI asks twice, whether the answers are valid and then to take them, and shows of a failure no more
         than a passing message; what the server said is kept here for whoever reads a failed test.
         """
-        from playwright.sync_api import TimeoutError as TooLateError
-
         refusals: list[Response] = []
 
         def hears(answer: Response) -> None:
@@ -227,17 +225,19 @@ class Operator:
         try:
             while True:
                 heard = len(refusals)
+                for message in form.page.locator(".p-toast__close-btn").all():
+                    message.click()  # it may cover the button
                 form.get_by_role("button", name=button).click()
-                try:
-                    form.wait_for(state="hidden", timeout=1000 * STANDSTILL)
-                except TooLateError:
-                    busy = any(answer.status in {500, 503} for answer in refusals[heard:])
-                    said = [(answer.url, answer.status, answer.text()) for answer in refusals]
-                    told = f"the form stays: {said}\n{form.page.locator('body').inner_text()}"
-                    assert busy, told
-                    assert time.monotonic() < deadline, told
-                else:
+                waited_until = time.monotonic() + STANDSTILL
+                while form.is_visible() and len(refusals) == heard and time.monotonic() < waited_until:
+                    form.page.wait_for_timeout(200)
+                if not form.is_visible():
                     return
+                busy = any(answer.status in {500, 503} for answer in refusals[heard:])
+                said = [(answer.url, answer.status, answer.text()) for answer in refusals]
+                told = f"the form stays: {said}\n{form.page.locator('body').inner_text()}"
+                assert busy, told
+                assert time.monotonic() < deadline, told
         finally:
             form.page.remove_listener("response", hears)
 

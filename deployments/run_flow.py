@@ -1,0 +1,119 @@
+"""The command that a worker starts for a run of a flow.
+
+It asks ``deployments.run_host`` for a process in which everything is loaded, and stands for it: signals are
+handed on, the exit code is the run's, and when this process is killed the run dies with it. Without a host
+it is the run itself, as Prefect would have started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+from types import FrameType
+
+__all__ = ["ENGINE", "SOCKET", "receive", "send"]
+
+ENGINE = "prefect.engine"
+#: In the state folder.
+SOCKET = "runs.sock"
+
+
+def send(link: socket.socket, **message: object) -> None:
+    """Send a message, one line of JSON."""
+    link.sendall(json.dumps(message).encode() + b"\n")
+
+
+def receive(link: socket.socket, pending: bytearray) -> dict[str, object] | None:
+    """Return the next message.
+
+    Args:
+        link: Where it comes from.
+        pending: What was read beyond the last message; belongs to the link.
+
+    Returns:
+        ``None`` at the end.
+    """
+    while b"\n" not in pending:
+        read = link.recv(65536)
+        if not read:
+            return None
+        pending += read
+    line, _, rest = bytes(pending).partition(b"\n")
+    pending[:] = rest
+    message: dict[str, object] = json.loads(line)
+    return message
+
+
+def _ask() -> socket.socket | None:
+    """Return a link to the host that has been asked; ``None`` where there is none."""
+    home = os.environ.get("IDENT_AMOCRM_HOME")
+    if not home or not hasattr(os, "fork"):
+        return None
+    folder = os.getcwd()  # noqa: PTH109 - pathlib costs time here
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.chdir(home)  # a socket's path must be short, a home's need not be
+        link.connect(SOCKET)
+        socket.send_fds(link, [b" "], [1, 2])
+        send(link, environment=dict(os.environ), folder=folder)
+    except OSError:
+        link.close()
+        return None
+    finally:
+        os.chdir(folder)
+    return link
+
+
+def _stand_for(link: socket.socket) -> int | None:
+    """Wait for the end of the run.
+
+    Returns:
+        Its exit code, negative for a signal; ``None`` when the host went away before it made a process.
+    """
+    run = 0
+    early: list[int] = []
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        if run:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(run, number)
+        else:
+            early.append(number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    pending = bytearray()
+    with contextlib.suppress(ConnectionError):
+        born = receive(link, pending)
+        if born is not None:
+            run = int(str(born["pid"]))
+            for number in early:
+                hand_on(number, None)
+            ended = receive(link, pending)
+            # A host that died tells nothing; the run went on, and what Prefect knows of it holds.
+            return 1 if ended is None else int(str(ended["code"]))
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return None
+
+
+def main() -> None:
+    """Have the run of ``PREFECT__FLOW_RUN_ID`` executed."""
+    link = _ask()
+    code = None if link is None else _stand_for(link)
+    if code is None:
+        runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
+    elif code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no other way
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    else:
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
