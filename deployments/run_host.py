@@ -152,9 +152,12 @@ def _become(link: socket.socket, outputs: list[int], request: dict[str, object])
     sys.argv = [ENGINE]
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
 
-    from prefect.context import refresh_global_settings_context  # noqa: PLC0415 - loaded by the host
+    # Loaded by the host, which is no user of Prefect itself.
+    from prefect.context import refresh_global_settings_context  # noqa: PLC0415
+    from prefect.logging.configuration import setup_logging  # noqa: PLC0415
 
     refresh_global_settings_context()
+    setup_logging(incremental=False)
 
 
 def _end_with(link: socket.socket) -> None:

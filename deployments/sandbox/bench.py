@@ -32,7 +32,7 @@ from deployments.sandbox.clinic.store import write_sqlite
 from tasks.errors import TransientError
 from tasks.settings import Settings
 
-__all__ = ["DATABASE", "TARGET", "TIMEZONE", "Load", "Result", "Tick", "measure"]
+__all__ = ["DATABASE", "TARGET", "TIMEZONE", "Load", "Result", "Tick", "measure", "running", "surroundings"]
 
 #: Share of the ceiling that the first load must reach.
 TARGET = 0.85
@@ -158,7 +158,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
     write_sqlite(
         stream(ClinicSpec(appointments=load.appointments, patients=load.patients, today=today)), database
     )
-    around = _environment(folder / "home", load.rate)
+    around = surroundings(folder / "home", load.rate)
     with _stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around):
         note("Connecting")
         for command in (
@@ -187,7 +187,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
     )
 
 
-def _environment(home: Path, rate: float) -> dict[str, str]:
+def surroundings(home: Path, rate: float) -> dict[str, str]:
     """Return what the processes see: a home of their own, none of the user's settings, no proxy."""
     around = {
         name: value
@@ -211,7 +211,7 @@ def _stand_in(folder: Path, around: dict[str, str], latency_ms: int) -> Iterator
         lines = log.read_text(encoding="utf-8").splitlines()
         return next((str(json.loads(line)["url"]) for line in lines if line.startswith('{"url"')), "")
 
-    with _running(child, lambda: bool(announced())):
+    with running(child, lambda: bool(announced())):
         yield announced()
 
 
@@ -224,13 +224,18 @@ def _prefect(folder: Path, around: dict[str, str]) -> Iterator[None]:
     api = f"http://127.0.0.1:{port}/api"
     start = ("server", "start", "--host", "127.0.0.1", "--port", str(port))
     child = Child("server", "prefect", start, folder, folder / "server.log", dict(around))
-    with _running(child, lambda: answers(api)):
+    with running(child, lambda: answers(api)):
         around["PREFECT_API_URL"] = api
         yield
 
 
 @contextmanager
-def _running(child: Child, ready: Callable[[], bool]) -> Iterator[None]:
+def running(child: Child, ready: Callable[[], bool]) -> Iterator[None]:
+    """Run a child until it is no more needed.
+
+    Raises:
+        TransientError: When it does not come up.
+    """
     child.start()
     try:
         until = time.monotonic() + START_SECONDS

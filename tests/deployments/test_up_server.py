@@ -206,6 +206,27 @@ def test_what_died_is_started_again(running: Running) -> None:
     assert found["state_type"] == "CRASHED", "what the dead worker executed would block the clinic"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
+def test_the_host_of_runs_is_started_again_and_used(running: Running) -> None:
+    def host() -> int | None:
+        lines = pids_of(running.home).items()
+        return next((pid for pid, line in lines if "deployments.run_host" in line), None)
+
+    def forked() -> bool:
+        return any("deployments.run_flow" in line for line in processes_of(running.home))
+
+    first = host()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: host() not in {None, first}, 60, running)
+    eventually((running.home / "runs.sock").exists, 60, running)
+    check = running.ask("deployments/filter", {"deployments": {"name": {"any_": ["health-check"]}}})[0]
+    assert check["job_variables"]["command"].endswith(" -m deployments.run_flow")
+    run = running.ask(f"deployments/{check['id']}/create_flow_run", {})
+    eventually(forked, 60, running)
+    eventually(lambda: running.run(run["id"])["state_type"] == "COMPLETED", 60, running)
+
+
 def test_it_stops_cleanly(running: Running) -> None:
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(60) == 0, running.logs()

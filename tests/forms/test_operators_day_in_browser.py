@@ -1,8 +1,7 @@
 """An operator's first day in a real Prefect UI, in headless Chromium.
 
 Connect, be refused, configure in forms, start, watch, lose the database and have it back, stop, review. The
-tests of this file are one story, in their order, and left to make soak: Prefect's server on SQLite sometimes
-stands still for a minute between two runs, which no order of these tests prevents.
+tests of this file are one story, in their order.
 tests/deployments/test_operating_server.py has the same day through the API, with three clinics and what goes wrong.
 """
 
@@ -24,7 +23,7 @@ from tests.support.clinic_database import TIMEZONE, clinic_now
 from tests.support.in_browser import BROWSED, TOKEN, eventually, operating
 from tests.support.operators_day import CLINIC, Day, furnish, keep_back, remembered
 
-pytestmark = [*BROWSED, pytest.mark.soak, pytest.mark.timeout(900)]
+pytestmark = [*BROWSED, pytest.mark.timeout(900)]
 
 BLOCK, PASSWORD = "ulybka", "password-of-the-clinic"
 PATIENTS, APPOINTMENTS = 12, 36

@@ -1,12 +1,13 @@
-"""Commands that start from a process with the libraries already loaded: a start costs seconds otherwise.
+"""Commands that start from a process with everything already loaded: a start costs seconds otherwise.
 
-Each command has a process of its own, forked off, with its own environment, folder and output; only the import
-of the libraries is shared. The first road of tests/e2e starts every command as an operator does.
+Each command has a process of its own, forked off, with its own environment, folder and output; only the imports
+are shared. The first road of tests/e2e starts every command as an operator does.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -14,28 +15,27 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from deployments.run_host import LIBRARIES
 
 __all__ = ["run_warm"]
 
 Run = subprocess.CompletedProcess[str]
 
-#: Neither Prefect nor a module of ours: what they read from the environment belongs to each command.
-LIBRARIES = (
-    "fastapi",
-    "great_expectations",
-    "httpx",
-    "pandas",
+#: What the commands themselves import when they are called.
+COMMANDS = (
+    "deployments.cli.main",
+    "deployments.clinic_deployments",
+    "deployments.environment",
     "phonenumbers",
-    "pydantic_settings",
-    "requests",
     "rich.console",
-    "sqlalchemy",
-    "typer",
 )
 
+ROOT = Path(__file__).parents[2]
 TURN = threading.Lock()
 
 
@@ -57,7 +57,9 @@ def run_warm(arguments: Sequence[str], env: Mapping[str, str], cwd: Path) -> Run
 @cache
 def _server() -> subprocess.Popen[str]:
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__))],
+        [sys.executable, "-m", "tests.support.warm_commands"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
@@ -67,8 +69,9 @@ def _server() -> subprocess.Popen[str]:
 
 
 def _serve() -> None:
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *COMMANDS):
         importlib.import_module(name)
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if not child:
@@ -89,6 +92,7 @@ def _live(arguments: list[str], env: dict[str, str], cwd: str, said: list[str]) 
         with Path(path).open("r+b" if number == 0 else "wb") as stream:
             os.dup2(stream.fileno(), number)
     sys.argv = ["ident-amocrm", *arguments]
+    _believe_the_environment()
     code: object = 1
     try:
         from deployments.cli.main import main
@@ -104,6 +108,27 @@ def _live(arguments: list[str], env: dict[str, str], cwd: str, said: list[str]) 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _believe_the_environment() -> None:
+    """Let Prefect, which was imported before, read its settings where a command would import it."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import setup_logging
+
+    from deployments import environment
+
+    def followed(prepare: Callable[..., Any]) -> Callable[..., Any]:
+        def prepared(*arguments: Any) -> Any:
+            try:
+                return prepare(*arguments)
+            finally:
+                refresh_global_settings_context()
+                setup_logging(incremental=False)
+
+        return prepared
+
+    for name in ("prepare_environment", "prefect_api"):
+        setattr(environment, name, followed(getattr(environment, name)))
 
 
 if __name__ == "__main__":
