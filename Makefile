@@ -22,7 +22,8 @@ venv: $(STAMP)  ## Create .venv with the tested set of packages
 demo: $(STAMP)  ## Install, start the sandbox and run the main job on it
 	$(BIN)/ident-amocrm demo
 
-bench: $(STAMP)  ## Measure the first load against amoCRM's pace, and the suites against pandera, ten minutes
+bench: $(STAMP)  ## Measure the start of runs, the suites against pandera, the first load against amoCRM's pace
+	$(BIN)/python -m deployments.sandbox.starts
 	$(BIN)/python -m deployments.sandbox.quality
 	$(BIN)/python -m deployments.sandbox.bench
 

@@ -41,6 +41,7 @@ LIBRARIES = (
     "prefect.task_engine",
     "prefect.deployments.steps.core",
     "prefect.runner.storage",
+    "prefect.utilities.visualization",
     "expectations.gate",
     "flows.autoconfigure",
     "flows.configure_mapping",

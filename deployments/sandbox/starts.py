@@ -27,6 +27,7 @@ from deployments.child import Child
 from deployments.cli.output import Output, OutputOption, say, show, table
 from deployments.doors import free_port
 from deployments.environment import up_file
+from deployments.run_flow import SOCKET
 from deployments.sandbox.bench import running, surroundings
 from tasks.errors import TransientError
 from tasks.settings import Settings
@@ -104,6 +105,8 @@ def _up(folder: Path) -> Iterator[tuple[str, Child]]:
         return "Running." in child.log.read_text(encoding="utf-8")
 
     with running(child, works):
+        while not (settings.home / SOCKET).exists():
+            time.sleep(0.1)
         yield str(json.loads(up_file(settings).read_text(encoding="utf-8"))["api"]), child
 
 
@@ -126,7 +129,6 @@ def _run(api: str, deployment: str) -> dict[str, float]:
             for state in _ask(api, f"flow_run_states/?flow_run_id={run}")
         }
         if "Completed" in states:
-            time.sleep(1)  # its process ends after its last state
             return states
         if time.monotonic() > until or {"Failed", "Crashed", "Cancelled"} & states.keys():
             raise TransientError(
@@ -138,18 +140,40 @@ def _run(api: str, deployment: str) -> dict[str, float]:
 
 
 def _processor(up: Child) -> float:
-    """Return the seconds of processor time of the worker and the host of runs, and of all they waited for."""
-    ticks = 0
+    """Wait until no run is left; return the processor time of the worker, the host and all they started."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        processes = _processes()
+        starters = [
+            pid
+            for pid, (parent, _, line) in processes.items()
+            if up.process is not None
+            and parent == up.process.pid
+            and (b"deployments.run_host" in line or b"worker" in line.split(b"\0"))
+        ]
+        if not any(parent in starters for parent, _, _ in processes.values()):
+            return sum(processes[pid][1] for pid in starters) / os.sysconf("SC_CLK_TCK")
+        if time.monotonic() > until:
+            raise TransientError(
+                problem="A run's process does not end.", remedy="See the worker's log.", code="bench"
+            )
+        time.sleep(0.05)
+
+
+def _processes() -> dict[int, tuple[int, int, bytes]]:
+    """Return of each process its parent, the ticks that it and those it waited for took, and its command."""
+    found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
             stat = (place / "stat").read_text(encoding="ascii", errors="replace").rpartition(") ")[2].split()
-            line = (place / "cmdline").read_bytes()
+            found[int(place.name)] = (
+                int(stat[1]),
+                sum(map(int, stat[11:15])),
+                (place / "cmdline").read_bytes(),
+            )
         except OSError:
             continue
-        ours = up.process is not None and int(stat[1]) == up.process.pid
-        if ours and (b"deployments.run_host" in line or b"worker" in line.split(b"\0")):
-            ticks += sum(map(int, stat[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return found
 
 
 def main(
