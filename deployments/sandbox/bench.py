@@ -32,7 +32,22 @@ from deployments.sandbox.clinic.store import write_sqlite
 from tasks.errors import TransientError
 from tasks.settings import Settings
 
-__all__ = ["DATABASE", "TARGET", "TIMEZONE", "Load", "Result", "Tick", "measure", "running", "surroundings"]
+__all__ = [
+    "CLINIC",
+    "DATABASE",
+    "RATE",
+    "TARGET",
+    "TIMEZONE",
+    "Load",
+    "Result",
+    "Tick",
+    "admin",
+    "command",
+    "measure",
+    "running",
+    "stand_in",
+    "surroundings",
+]
 
 #: Share of the ceiling that the first load must reach.
 TARGET = 0.85
@@ -159,15 +174,15 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         stream(ClinicSpec(appointments=load.appointments, patients=load.patients, today=today)), database
     )
     around = surroundings(folder / "home", load.rate)
-    with _stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around):
+    with stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around):
         note("Connecting")
-        for command in (
+        for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
             ("autoconfigure", "--yes"),
             ("start", CLINIC, "--all-history"),
         ):
-            _command(folder, around, *command)
+            command(folder, around, *words)
         note("First load")
         first = _tick(folder, around, crm)
         note("A tick without changes")
@@ -175,7 +190,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         note("A full read without changes")
         full = _tick(folder, around, crm, "--full")
         applied = first.report["applied"]
-        account = _admin(crm, "dump")
+        account = admin(crm, "dump")
     return Result(
         load=load,
         contacts=applied["contacts"]["create"],
@@ -201,7 +216,8 @@ def surroundings(home: Path, rate: float) -> dict[str, str]:
 
 
 @contextmanager
-def _stand_in(folder: Path, around: dict[str, str], latency_ms: int) -> Iterator[str]:
+def stand_in(folder: Path, around: dict[str, str], latency_ms: int) -> Iterator[str]:
+    """Run the stand-in amoCRM, and give its address; its token is in the folder's ``token``."""
     options = ("--port", "0", "--token-file", str(folder / "token"), "--limit", str(LIMIT))
     log = folder / "stand-in.log"
     arguments = (*options, "--latency-ms", str(latency_ms))
@@ -252,7 +268,12 @@ def running(child: Child, ready: Callable[[], bool]) -> Iterator[None]:
         child.stop(STOP_SECONDS)
 
 
-def _command(folder: Path, around: dict[str, str], *arguments: str) -> dict[str, Any]:
+def command(folder: Path, around: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """Run a command of ours, and return its JSON.
+
+    Raises:
+        TransientError: When it fails.
+    """
     done = subprocess.run(  # noqa: S603 - this interpreter, our own command
         [sys.executable, "-m", "deployments.cli.main", *arguments, "--output", "json"],
         env=around,
@@ -272,16 +293,17 @@ def _command(folder: Path, around: dict[str, str], *arguments: str) -> dict[str,
 
 
 def _tick(folder: Path, around: dict[str, str], crm: str, *options: str) -> Tick:
-    _admin(crm, "stats/reset", post=True)
+    admin(crm, "stats/reset", post=True)
     started = time.monotonic()
-    report = _command(folder, around, "sync", CLINIC, *options)
+    report = command(folder, around, "sync", CLINIC, *options)
     seconds = time.monotonic() - started
-    stats = _admin(crm, "stats")
+    stats = admin(crm, "stats")
     refused = sum(entry["status"] == TOO_MANY for entry in stats["log"])
     return Tick(round(seconds, 2), stats["requests"], stats["writes"], refused, report)
 
 
-def _admin(crm: str, path: str, *, post: bool = False) -> Any:
+def admin(crm: str, path: str, *, post: bool = False) -> Any:
+    """Ask the stand-in's controls."""
     with requests.Session() as session:
         session.trust_env = False
         answer = session.request("POST" if post else "GET", f"{crm}/sandbox/admin/{path}", timeout=120)
