@@ -120,6 +120,7 @@ def _live(link: socket.socket, outputs: list[int], request: dict[str, object]) -
     code: object = 1
     try:
         _become(link, outputs, request)
+        sys.modules.pop(ENGINE, None)  # loaded with Prefect; runpy warns of a module that it runs again
         runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
