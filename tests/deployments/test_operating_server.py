@@ -393,6 +393,30 @@ def test_a_worker_killed_during_a_run_loses_and_doubles_nothing(day: Day) -> Non
     assert not day.ledger.open_attempts(day.uid(NORTH))
 
 
+def test_a_run_killed_alone_is_marked_by_the_worker(day: Day) -> None:
+    def forked() -> list[int]:
+        """The host of runs and the runs that it forked; they bear its command line."""
+        lines = pids_of(day.running.home).items()
+        return [pid for pid, line in lines if "deployments.run_host" in line]
+
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
+
+    day.crm.admin("settings", {"latency_ms": 1500})
+    work(day, NORTH, 3)
+    eventually(lambda: day.running.runs_of(NORTH, "RUNNING"), 120, day.running)
+    [run, *_] = day.running.runs_of(NORTH, "RUNNING")
+    for pid in forked():
+        if parent(pid) in forked():
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: day.running.run(run["id"])["state_type"] == "CRASHED", 60, day.running)
+    day.crm.admin("settings", {"latency_ms": 0})
+    before = day.successes(NORTH)
+    eventually(lambda: day.successes(NORTH) > before, 240, day.running)
+    assert set(day.marks().values()) == {1}
+    assert not day.ledger.open_attempts(day.uid(NORTH))
+
+
 def test_a_server_killed_is_started_again_and_runs_go_on(day: Day) -> None:
     server = next(pid for pid, line in pids_of(day.running.home).items() if " server start " in line)
     os.kill(server, signal.SIGKILL)
