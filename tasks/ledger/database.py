@@ -102,7 +102,7 @@ class Database:
         Raises:
             ConfigurationError: When a newer version of this project wrote the ledger.
         """
-        if self._revision() == HEAD:
+        if self.revision() == HEAD:
             return
         if self.is_sqlite and self.url.database:
             path = Path(self.url.database)
@@ -113,7 +113,8 @@ class Database:
         else:
             self._upgrade()
 
-    def _revision(self) -> str | None:
+    def revision(self) -> str | None:
+        """Return the revision of the tables, ``None`` where there are none; nothing is created."""
         if self.is_sqlite and self.url.database and not Path(self.url.database).exists():
             return None
         with self.engine.connect() as connection:
@@ -140,6 +141,18 @@ class Database:
                     remedy="Install that version again, or restore a backup made by this one.",
                     code="ledger_newer",
                 ) from None
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with its own file; a server looks after itself.
+
+        Raises:
+            LedgerUnavailableError: When the database cannot be used.
+        """
+        if not self.is_sqlite:
+            return []
+        with self.read() as connection:
+            lines = [str(row[0]) for row in connection.execute(sa.text("PRAGMA integrity_check"))]
+        return [] if lines == ["ok"] else lines
 
     def fold(self) -> None:
         """Bring a SQLite file's side files into it, so that it may be moved alone."""
