@@ -28,7 +28,15 @@ from tasks.mappings import load_mapping
 from tasks.settings import Settings, load_settings
 from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
 
-__all__ = ["MAPPING", "TOKEN", "check_account", "check_clinic", "check_installation", "health", "record_change"]
+__all__ = [
+    "MAPPING",
+    "TOKEN",
+    "check_account",
+    "check_clinic",
+    "check_installation",
+    "health",
+    "record_change",
+]
 
 HEALTH = "health"
 TOKEN, MAPPING = "Токен amoCRM", "Настройка"

@@ -14,12 +14,21 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tasks.errors import ConfigurationError, LedgerUnavailableError
 
-__all__ = ["HEAD", "Database"]
+__all__ = ["HEAD", "Database", "file_of"]
 
 #: Revision that this code works with; a test compares it with the newest migration.
 HEAD = "0004"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_203_915  # any number: PostgreSQL's advisory locks are named by one
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a ledger, ``None`` where it lies on a server or the address is none."""
+    try:
+        place = sa.engine.make_url(url)
+    except sa.exc.ArgumentError:
+        return None
+    return Path(place.database) if place.get_backend_name() == "sqlite" and place.database else None
 
 
 class Database:
