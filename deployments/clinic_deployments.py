@@ -19,7 +19,15 @@ from deployments.registry import DeploymentSpec, Schedule, ensure_pool, find, re
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.transfer import is_started
 
-__all__ = ["NIGHTLY", "TAG", "TICK", "apply_started", "deployment_name", "ensure_clinic_deployments"]
+__all__ = [
+    "NIGHTLY",
+    "TAG",
+    "TICK",
+    "apply_started",
+    "clinic_specs",
+    "deployment_name",
+    "ensure_clinic_deployments",
+]
 
 TAG = "ident-amocrm"
 TICK = "tick"
@@ -51,7 +59,7 @@ def ensure_clinic_deployments(ledger: Ledger, client: SyncPrefectClient | None =
     """
     with nullcontext(client) if client else get_client(sync_client=True) as link:
         ensure_pool(link)
-        specs = [spec for record in ledger.connections() for spec in _specs(ledger, record)]
+        specs = [spec for record in ledger.connections() for spec in clinic_specs(ledger, record)]
         names = [register(link, spec) for spec in specs]
         _forget_others(link, names)
     return names
@@ -94,7 +102,8 @@ def _switch(client: SyncPrefectClient, name: str, slug: str, *, started: bool) -
     return False
 
 
-def _specs(ledger: Ledger, record: ConnectionRecord) -> list[DeploymentSpec]:
+def clinic_specs(ledger: Ledger, record: ConnectionRecord) -> list[DeploymentSpec]:
+    """Return what the deployments of a clinic must be."""
     started = is_started(ledger, record)
     name = record.name.translate(_REFUSED)
     return [

@@ -10,13 +10,22 @@ import secrets
 import urllib.request
 from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
 from tasks.settings import Settings
 
-__all__ = ["answers", "prefect_api", "prepare_environment", "up_file", "up_lock"]
+__all__ = [
+    "answers",
+    "name_defaults",
+    "prefect_api",
+    "prepare_environment",
+    "running_up",
+    "up_file",
+    "up_lock",
+]
 
 DAYS_30 = "P30D"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -51,14 +60,19 @@ def prepare_environment(settings: Settings, environ: MutableMapping[str, str] | 
     """
     target = os.environ if environ is None else environ
     home = settings.prepare_home()
-    target.setdefault("PREFECT_HOME", str(home / "prefect"))
-    for name, value in DEFAULTS.items():
-        target.setdefault(name, value)
+    name_defaults(settings, target)
     if "PREFECT_SERVER_ENCRYPTION_KEY" not in target:
         target["PREFECT_SERVER_ENCRYPTION_KEY"] = _block_key(home / "blocks.key")
     if "PREFECT_SERVER_API_AUTH_STRING" in target:
         target.setdefault("PREFECT_API_AUTH_STRING", target["PREFECT_SERVER_API_AUTH_STRING"])
     _spare_loopback(target)
+
+
+def name_defaults(settings: Settings, environ: MutableMapping[str, str]) -> None:
+    """Set what Prefect reads and what needs no file; nothing is written to the disk."""
+    environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
+    for name, value in DEFAULTS.items():
+        environ.setdefault(name, value)
 
 
 def prefect_api(settings: Settings) -> str | None:
@@ -102,21 +116,28 @@ def answers(api: str, seconds: float = 2.0) -> bool:
         link.close()
 
 
-def _running_api(settings: Settings) -> str | None:
-    """Return the address of this installation's server.
+def running_up(settings: Settings) -> dict[str, Any]:
+    """Return what a running ``up`` says of itself; empty when none runs.
 
     A file left by a killed ``up`` may name a port on which another installation's server answers by now;
     the lock tells: it dies with its process.
     """
     try:
-        api = str(json.loads(up_file(settings).read_text(encoding="utf-8"))["api"])
+        place: dict[str, Any] = json.loads(up_file(settings).read_text(encoding="utf-8"))
+        str(place["api"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
     try:
         with up_lock(settings).acquire(timeout=0):
-            return None
+            return {}
     except Timeout:
-        return api if answers(api) else None
+        return place
+
+
+def _running_api(settings: Settings) -> str | None:
+    """Return the address of this installation's server."""
+    api = running_up(settings).get("api")
+    return str(api) if api and answers(str(api)) else None
 
 
 def _block_key(path: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from tasks.errors import IdentAmocrmError
 
 __all__ = ["Check", "CheckState", "worst"]
 
@@ -25,12 +27,14 @@ class Check:
         state: How it stands.
         code: Code of the error or warning; the hint is keyed by it.
         detail: Cause and remedy in Russian, where the code alone does not name them; never a person's data.
+        error: What was raised, where the check failed by an error: it has cause and remedy in English.
     """
 
     name: str
     state: CheckState
     code: str = ""
     detail: str = ""
+    error: IdentAmocrmError | None = field(default=None, compare=False)
 
 
 def worst(checks: list[Check]) -> CheckState:

@@ -28,9 +28,18 @@ from tasks.mappings import load_mapping
 from tasks.settings import Settings, load_settings
 from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
 
-__all__ = ["check_account", "check_clinic", "check_installation", "health", "record_change"]
+__all__ = [
+    "MAPPING",
+    "TOKEN",
+    "check_account",
+    "check_clinic",
+    "check_installation",
+    "health",
+    "record_change",
+]
 
 HEALTH = "health"
+TOKEN, MAPPING = "Токен amoCRM", "Настройка"
 AMOCRM_STATE = "amocrm_state"
 NOT_CONNECTED = "amocrm_not_connected"
 MANY_REJECTS = "rejects_growing"
@@ -40,7 +49,7 @@ def _attempt(name: str, action: Callable[[], object]) -> Check:
     try:
         action()
     except IdentAmocrmError as error:
-        return Check(name, CheckState.FAILED, error.code)
+        return Check(name, CheckState.FAILED, error.code, error=error)
     return Check(name, CheckState.OK)
 
 
@@ -50,23 +59,23 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
         known = amocrm_account(ledger)
         client = open_destination(ledger, settings)
     except IdentAmocrmError as error:
-        return [Check("amoCRM", CheckState.FAILED, error.code)]
+        return [Check("amoCRM", CheckState.FAILED, error.code, error=error)]
     try:
         checks = [_attempt("amoCRM", lambda: read_account(client))]
         if checks[0].state is CheckState.OK:
             close_breaker(ledger)
         # After the request above, which renews OAuth tokens where it is time.
         if code := token_warning(blocks.load_account(), datetime.now(tz=UTC)):
-            checks.append(Check("Токен amoCRM", CheckState.WARNING, code))
+            checks.append(Check(TOKEN, CheckState.WARNING, code))
         if checks[0].state is not CheckState.OK:
             return checks
         try:
             mapping = load_mapping(ledger, int(str(known["account_id"])))
             drifts = live_drifts(client, mapping)
         except IdentAmocrmError as error:
-            return [*checks, Check("Настройка", CheckState.FAILED, error.code)]
-        drifted = [Check("Настройка", CheckState.FAILED, "mapping_drift", str(drift)) for drift in drifts]
-        return [*checks, *(drifted or [Check("Настройка", CheckState.OK)])]
+            return [*checks, Check(MAPPING, CheckState.FAILED, error.code, error=error)]
+        drifted = [Check(MAPPING, CheckState.FAILED, "mapping_drift", str(drift)) for drift in drifts]
+        return [*checks, *(drifted or [Check(MAPPING, CheckState.OK)])]
     finally:
         client.close()
 

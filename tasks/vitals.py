@@ -14,15 +14,16 @@ from tasks.errors import IdentAmocrmError, SchemaError
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.lights import DATABASE, SERVER, database_lights
-from tasks.records import Kind
+from tasks.records import Attempt, Kind
 from tasks.settings import Settings
 from tasks.subscribe import follow_subscription
-from tasks.subscription.states import State
+from tasks.subscription.states import Standing, State
 from tasks.subscription.texts import action, explanation, label
 from tasks.transfer import is_started
 
 __all__ = [
     "CLOCK",
+    "CLOCK_SKEW",
     "DISK",
     "ROWS",
     "SCHEMA",
@@ -33,6 +34,8 @@ __all__ = [
     "check_rows",
     "check_subscribed",
     "check_transfer",
+    "is_unsettled",
+    "judge_subscription",
 ]
 
 SCHEMA: Final = "Схема базы"
@@ -66,7 +69,7 @@ def check_database(settings: Settings, record: ConnectionRecord) -> list[Check]:
         connection, reader = open_source(record, settings)
     except SchemaError as error:
         lights = [Check(SERVER, CheckState.OK), Check(DATABASE, CheckState.OK)]
-        return [*lights, Check(SCHEMA, CheckState.FAILED, error.code)]
+        return [*lights, Check(SCHEMA, CheckState.FAILED, error.code, error=error)]
     except IdentAmocrmError as error:
         return _lights(error)
     try:
@@ -81,7 +84,7 @@ def check_database(settings: Settings, record: ConnectionRecord) -> list[Check]:
 
 def _lights(error: IdentAmocrmError | None) -> list[Check]:
     return [
-        Check(name, CheckState.FAILED if code else CheckState.OK, code)
+        Check(name, CheckState.FAILED if code else CheckState.OK, code, error=error if code else None)
         for name, code in zip((SERVER, DATABASE), database_lights(error), strict=True)
     ]
 
@@ -104,7 +107,7 @@ def check_transfer(ledger: Ledger, record: ConnectionRecord) -> Check:
 def check_rows(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> Check:
     """Check that few rows are kept back, and that no write waits for its answer."""
     uid, now = record.clinic_uid, time.time()
-    if any(now - attempt.started_at > UNSETTLED.total_seconds() for attempt in ledger.open_attempts(uid)):
+    if any(is_unsettled(attempt, now) for attempt in ledger.open_attempts(uid)):
         return Check(ROWS, CheckState.WARNING, "unsettled")
     fresh = sum(now - reject.first_seen < HOUR for _uid, reject in ledger.rejects(uid))
     known = ledger.applied_count(uid, Kind.CONTACT) + ledger.applied_count(uid, Kind.LEAD)
@@ -113,12 +116,22 @@ def check_rows(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> 
     return Check(ROWS, CheckState.OK)
 
 
+def is_unsettled(attempt: Attempt, now: float) -> bool:
+    """Tell whether a write waits for its answer longer than the next run needs to find it."""
+    return now - attempt.started_at > UNSETTLED.total_seconds()
+
+
 def check_subscribed(ledger: Ledger, settings: Settings, client: AmoClient | None) -> Check:
     """Check the subscription; the users are counted where amoCRM answers."""
     try:
         found = follow_subscription(ledger, settings, client)
     except IdentAmocrmError:
         found = follow_subscription(ledger, settings, None)
+    return judge_subscription(found)
+
+
+def judge_subscription(found: Standing) -> Check:
+    """Tell what a standing means for the transfer."""
     state = STATES.get(found.state, CheckState.OK)
     code = "" if state is CheckState.OK else f"subscription_{found.state.value}"
     said = f"{label(found)}. {explanation(found)} {action(found) if state is not CheckState.OK else ''}"

@@ -16,6 +16,7 @@ from deployments.cli import (
     backup,
     configure,
     connect,
+    doctor,
     events,
     explain,
     mapping,
@@ -48,6 +49,7 @@ app.command("stop")(transfer.stop)
 app.command("sync")(sync.sync)
 app.command("reconcile")(reconcile.reconcile)
 app.command("status")(transfer.status)
+app.command("doctor")(doctor.doctor)
 app.command("events")(events.events)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

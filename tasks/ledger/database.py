@@ -14,12 +14,21 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from tasks.errors import ConfigurationError, LedgerUnavailableError
 
-__all__ = ["HEAD", "Database"]
+__all__ = ["HEAD", "Database", "file_of"]
 
 #: Revision that this code works with; a test compares it with the newest migration.
 HEAD = "0004"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_203_915  # any number: PostgreSQL's advisory locks are named by one
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a ledger, ``None`` where it lies on a server or the address is none."""
+    try:
+        place = sa.engine.make_url(url)
+    except sa.exc.ArgumentError:
+        return None
+    return Path(place.database) if place.get_backend_name() == "sqlite" and place.database else None
 
 
 class Database:
@@ -102,7 +111,7 @@ class Database:
         Raises:
             ConfigurationError: When a newer version of this project wrote the ledger.
         """
-        if self._revision() == HEAD:
+        if self.revision() == HEAD:
             return
         if self.is_sqlite and self.url.database:
             path = Path(self.url.database)
@@ -113,7 +122,8 @@ class Database:
         else:
             self._upgrade()
 
-    def _revision(self) -> str | None:
+    def revision(self) -> str | None:
+        """Return the revision of the tables, ``None`` where there are none; nothing is created."""
         if self.is_sqlite and self.url.database and not Path(self.url.database).exists():
             return None
         with self.engine.connect() as connection:
@@ -140,6 +150,18 @@ class Database:
                     remedy="Install that version again, or restore a backup made by this one.",
                     code="ledger_newer",
                 ) from None
+
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with its own file; a server looks after itself.
+
+        Raises:
+            LedgerUnavailableError: When the database cannot be used.
+        """
+        if not self.is_sqlite:
+            return []
+        with self.read() as connection:
+            lines = [str(row[0]) for row in connection.execute(sa.text("PRAGMA integrity_check"))]
+        return [] if lines == ["ok"] else lines
 
     def fold(self) -> None:
         """Bring a SQLite file's side files into it, so that it may be moved alone."""

@@ -123,6 +123,34 @@ def test_applying_again_changes_nothing(running: Running) -> None:
     assert (nightly["schedule"]["cron"], nightly["schedule"]["timezone"]) == ("30 4 * * *", "Europe/Moscow")
 
 
+def test_the_doctor_sees_a_server_that_is_well_and_what_somebody_switched(running: Running) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from deployments.doctor import check_ports
+    from deployments.prefect_checks import examine_server
+
+    def look() -> dict[str, tuple[str, str]]:
+        with (
+            temporary_settings({PREFECT_API_URL: running.place["api"]}),
+            get_client(sync_client=True) as link,
+        ):
+            return {one.name: (one.state.value, one.code) for one in examine_server(link, running.ledger)}
+
+    # The worker is the last that up starts.
+    well = dict.fromkeys(("version", "deployments", "schedules", "worker", "runs"), ("ok", ""))
+    eventually(lambda: look() == well, 120, running)
+    ports = {one.name: one.found for one in check_ports(Settings(home=running.home))}
+    assert ports == {"UI": f"ours: {running.place['url']}", "pages": f"ours: {running.place['pages']}"}
+    # Somebody switches it in the UI instead of stopping it.
+    north = running.deployment("Север")
+    schedule = f"deployments/{north['id']}/schedules/{north['schedules'][0]['id']}"
+    running.call("PATCH", schedule, {"active": False})
+    assert look()["schedules"] == ("fault", "schedules_differ")
+    running.call("PATCH", schedule, {"active": True})
+    assert look()["schedules"] == ("ok", "")
+
+
 def test_a_tick_that_meets_another_run_ends_quietly(running: Running) -> None:
     token = running.ledger.acquire_lease("aaaaaaaa", "reconcile", 300)
     try:

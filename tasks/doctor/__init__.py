@@ -1,0 +1,1 @@
+"""What a supporter would ask about a machine and its installation, and the bundle that tells it."""
