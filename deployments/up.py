@@ -270,7 +270,7 @@ class _Supervisor:
         self.setup.arguments = arguments
         self.setup.start()
         while self.setup.alive and not self.stopping:
-            time.sleep(PULSE / 3)
+            self._stop.wait(PULSE / 3)
         code = self.setup.exit_code
         self.setup.stop(0)
         if code != 0 and not self.stopping:
