@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from deployments.doors import AUTH_STRING, read_password
 from tasks.settings import Settings
 
-__all__ = ["answers", "prefect_api", "prepare_environment", "up_file", "up_lock"]
+__all__ = ["answers", "prefect_api", "prepare_environment", "running_api", "stop_file", "up_file", "up_lock"]
 
 DAYS_30 = "P30D"
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -56,8 +57,13 @@ def prepare_environment(settings: Settings, environ: MutableMapping[str, str] | 
         target.setdefault(name, value)
     if "PREFECT_SERVER_ENCRYPTION_KEY" not in target:
         target["PREFECT_SERVER_ENCRYPTION_KEY"] = _block_key(home / "blocks.key")
-    if "PREFECT_SERVER_API_AUTH_STRING" in target:
-        target.setdefault("PREFECT_API_AUTH_STRING", target["PREFECT_SERVER_API_AUTH_STRING"])
+    if AUTH_STRING not in target and target.get("PREFECT_API_URL", "") in {"", _last_api(settings)}:
+        # For our own server only: another one must not hear our password.
+        password = read_password(home)
+        if password is not None:
+            target[AUTH_STRING] = password
+    if AUTH_STRING in target:
+        target.setdefault("PREFECT_API_AUTH_STRING", target[AUTH_STRING])
     _spare_loopback(target)
 
 
@@ -69,7 +75,7 @@ def prefect_api(settings: Settings) -> str | None:
     """
     if os.environ.get("PREFECT_API_URL"):
         return None
-    api = _running_api(settings)
+    api = running_api(settings)
     if api is not None:
         os.environ["PREFECT_API_URL"] = api
         return None
@@ -77,9 +83,30 @@ def prefect_api(settings: Settings) -> str | None:
     return "No Prefect server is running; a temporary one serves this command."
 
 
+def running_api(settings: Settings) -> str | None:
+    """Return the address of the server that ``up`` runs for this installation; ``None`` where it runs none.
+
+    A file left by a killed ``up`` may name a port on which another installation's server answers by now;
+    the lock tells: it dies with its process.
+    """
+    api = _last_api(settings)
+    if api is None:
+        return None
+    try:
+        with up_lock(settings).acquire(timeout=0):
+            return None
+    except Timeout:
+        return api if answers(api) else None
+
+
 def up_file(settings: Settings) -> Path:
     """Return the file in which a running ``up`` leaves its address."""
     return settings.home / "up.json"
+
+
+def stop_file(settings: Settings) -> Path:
+    """Return the file whose appearance ends a running ``up`` in order, also where there are no signals."""
+    return settings.home / "up.stop"
 
 
 def up_lock(settings: Settings) -> FileLock:
@@ -102,21 +129,12 @@ def answers(api: str, seconds: float = 2.0) -> bool:
         link.close()
 
 
-def _running_api(settings: Settings) -> str | None:
-    """Return the address of this installation's server.
-
-    A file left by a killed ``up`` may name a port on which another installation's server answers by now;
-    the lock tells: it dies with its process.
-    """
+def _last_api(settings: Settings) -> str | None:
+    """Return the address that ``up`` left, whether it still runs or not."""
     try:
-        api = str(json.loads(up_file(settings).read_text(encoding="utf-8"))["api"])
+        return str(json.loads(up_file(settings).read_text(encoding="utf-8"))["api"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    try:
-        with up_lock(settings).acquire(timeout=0):
-            return None
-    except Timeout:
-        return api if answers(api) else None
 
 
 def _block_key(path: Path) -> str:
