@@ -160,13 +160,16 @@ def is_up(home: Path) -> bool:
     The file is never made here: made by an administrator, the account of the service could not open it.
     """
     path = home / "up.lock"
-    if not path.exists():
-        return False
     try:
+        if not path.exists():
+            return False
         with FileLock(path, mode=0o600).acquire(timeout=0):
             return False
     except Timeout:
         return True
+    except PermissionError:
+        # Another account's folder: whoever goes on is told by what fails then.
+        return False
 
 
 def refuse_wiping(home: Path) -> None:

@@ -118,8 +118,11 @@ def uninstall(
     service.uninstall()
     wiped = bool(wipe_state and home is not None)
     if wiped and home is not None:
-        say(f"Removed the service {name}.")
-        wipe(home)
+        try:
+            wipe(home)
+        except ConfigurationError:
+            say(f"Removed the service {name}, but not its state.")
+            raise
         if os.environ.get("IDENT_AMOCRM_STATE_URL"):
             say("The ledger in IDENT_AMOCRM_STATE_URL is left as it is.")
     data = {"name": name, "uninstalled": True, "state": "wiped" if wiped else "kept", "home": home}

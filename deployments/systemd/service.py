@@ -94,6 +94,7 @@ class Systemd:
             )
         self.units.mkdir(parents=True, exist_ok=True)
         self.file.write_text(plan.text, encoding="utf-8")
+        self.file.chmod(0o644)  # every user may ask how it stands, whatever the umask of this one
         for command in plan.commands:
             self._do(command, f"See: {self.journal}")
 

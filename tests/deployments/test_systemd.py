@@ -129,6 +129,7 @@ def test_a_users_service_is_installed_and_started(tmp_path: Path, machine: Machi
         ["systemctl", "--user", "enable", "--now", "ident-amocrm.service"],
     ]
     text = own.file.read_text()
+    assert own.file.stat().st_mode & 0o777 == 0o644
     assert "User=" not in text
     assert "WantedBy=default.target" in text
 
