@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Child"]
+__all__ = ["Child", "cut_log"]
 
 LOG_BYTES = 10_000_000
 LONGEST_PAUSE = 60.0
@@ -47,7 +47,7 @@ class Child:
     def start(self) -> None:
         """Start the process; what it prints is appended to its log."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.cut_log()
+        cut_log(self.log)
         wrapper = ["deployments.attached"] if self.attached else []
         command = [sys.executable, "-m", *wrapper, self.module, *self.arguments]
         with self.log.open("ab") as output:
@@ -114,13 +114,14 @@ class Child:
         if process.stdin is not None:
             process.stdin.close()
 
-    def cut_log(self) -> None:
-        """Move a log that grew too long aside; also while the process, which only appends, writes to it."""
-        with contextlib.suppress(OSError):
-            if self.log.stat().st_size > LOG_BYTES:
-                shutil.copyfile(self.log, self.log.with_suffix(".1.log"))
-                os.truncate(self.log, 0)
-
     def _close_input(self) -> None:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+
+
+def cut_log(log: Path) -> None:
+    """Move a log that grew too long aside; also while a process, which only appends, writes to it."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(log, log.with_suffix(".1.log"))
+            os.truncate(log, 0)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import socket
 import sys
+from pathlib import Path
 
 from tasks.errors import ConfigurationError
 
-__all__ = ["AUTH_STRING", "free_port", "is_loopback", "refuse_open_door", "within_reach"]
+__all__ = [
+    "AUTH_STRING",
+    "free_port",
+    "is_loopback",
+    "make_password",
+    "password_file",
+    "read_password",
+    "refuse_open_door",
+    "within_reach",
+]
 
 #: ``user:password`` of Prefect's server; the pages of data quality ask for the same one.
 AUTH_STRING = "PREFECT_SERVER_API_AUTH_STRING"
+#: The name with which a browser comes in.
+OPERATOR = "operator"
+PASSWORD_BYTES = 24
 
 
 def free_port(host: str, wanted: int, taken: int | None = None) -> int:
@@ -75,3 +89,52 @@ def refuse_open_door(host: str) -> None:
             remedy=f"Set {AUTH_STRING}=user:password, or listen on 127.0.0.1.",
             code="no_authentication",
         )
+
+
+def password_file(home: Path) -> Path:
+    """Return the file that holds ``user:password`` of an installation, where it has one."""
+    return home / "prefect.auth"
+
+
+def make_password(home: Path) -> Path:
+    """Give an installation a password, where it has none yet.
+
+    Args:
+        home: Its folder, which exists.
+
+    Returns:
+        The file of the password, readable by its owner only.
+    """
+    path = password_file(home)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(f"{OPERATOR}:{secrets.token_urlsafe(PASSWORD_BYTES)}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def read_password(home: Path) -> str | None:
+    """Return ``user:password`` of an installation; ``None`` where it has none.
+
+    Raises:
+        ConfigurationError: When the file is there and holds none: a broken lock must not open the door.
+    """
+    path = password_file(home)
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    user, _, password = text.partition(":")
+    if not user or not password or len(text.splitlines()) > 1:
+        raise ConfigurationError(
+            problem=f"{path} does not hold user:password, or may not be read.",
+            remedy="Write user:password into it, or delete it and run: ident-amocrm service install",
+            code="password_file",
+        )
+    return text

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from deployments.doors import AUTH_STRING, read_password
 from tasks.settings import Settings
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "name_defaults",
     "prefect_api",
     "prepare_environment",
+    "running_api",
     "running_up",
+    "stop_file",
     "up_file",
     "up_lock",
 ]
@@ -63,8 +66,16 @@ def prepare_environment(settings: Settings, environ: MutableMapping[str, str] | 
     name_defaults(settings, target)
     if "PREFECT_SERVER_ENCRYPTION_KEY" not in target:
         target["PREFECT_SERVER_ENCRYPTION_KEY"] = _block_key(home / "blocks.key")
-    if "PREFECT_SERVER_API_AUTH_STRING" in target:
-        target.setdefault("PREFECT_API_AUTH_STRING", target["PREFECT_SERVER_API_AUTH_STRING"])
+    if AUTH_STRING not in target and target.get("PREFECT_API_URL", "") in {
+        "",
+        _last_place(settings).get("api"),
+    }:
+        # For our own server only: another one must not hear our password.
+        password = read_password(home)
+        if password is not None:
+            target[AUTH_STRING] = password
+    if AUTH_STRING in target:
+        target.setdefault("PREFECT_API_AUTH_STRING", target[AUTH_STRING])
     _spare_loopback(target)
 
 
@@ -83,7 +94,7 @@ def prefect_api(settings: Settings) -> str | None:
     """
     if os.environ.get("PREFECT_API_URL"):
         return None
-    api = _running_api(settings)
+    api = running_api(settings)
     if api is not None:
         os.environ["PREFECT_API_URL"] = api
         return None
@@ -91,9 +102,20 @@ def prefect_api(settings: Settings) -> str | None:
     return "No Prefect server is running; a temporary one serves this command."
 
 
+def running_api(settings: Settings) -> str | None:
+    """Return the address of this installation's server; ``None`` where ``up`` does not run."""
+    api = running_up(settings).get("api")
+    return str(api) if api and answers(str(api)) else None
+
+
 def up_file(settings: Settings) -> Path:
     """Return the file in which a running ``up`` leaves its address."""
     return settings.home / "up.json"
+
+
+def stop_file(settings: Settings) -> Path:
+    """Return the file whose appearance ends a running ``up`` in order, also where there are no signals."""
+    return settings.home / "up.stop"
 
 
 def up_lock(settings: Settings) -> FileLock:
@@ -122,10 +144,8 @@ def running_up(settings: Settings) -> dict[str, Any]:
     A file left by a killed ``up`` may name a port on which another installation's server answers by now;
     the lock tells: it dies with its process.
     """
-    try:
-        place: dict[str, Any] = json.loads(up_file(settings).read_text(encoding="utf-8"))
-        str(place["api"])
-    except (OSError, ValueError, KeyError, TypeError):
+    place = _last_place(settings)
+    if not place:
         return {}
     try:
         with up_lock(settings).acquire(timeout=0):
@@ -134,10 +154,14 @@ def running_up(settings: Settings) -> dict[str, Any]:
         return place
 
 
-def _running_api(settings: Settings) -> str | None:
-    """Return the address of this installation's server."""
-    api = running_up(settings).get("api")
-    return str(api) if api and answers(str(api)) else None
+def _last_place(settings: Settings) -> dict[str, Any]:
+    """Return what ``up`` said of itself last, whether it still runs or not."""
+    try:
+        place: dict[str, Any] = json.loads(up_file(settings).read_text(encoding="utf-8"))
+        str(place["api"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return place
 
 
 def _block_key(path: Path) -> str:

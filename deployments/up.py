@@ -22,10 +22,10 @@ from filelock import Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
 import flows
-from deployments.child import Child
+from deployments.child import Child, cut_log
 from deployments.cli.output import say
 from deployments.doors import free_port, is_loopback, refuse_open_door, within_reach
-from deployments.environment import answers, prepare_environment, up_file, up_lock
+from deployments.environment import answers, prepare_environment, stop_file, up_file, up_lock
 from deployments.watch import Watch, post_alert
 from tasks.errors import ConfigurationError, TransientError
 from tasks.ledger.store import Ledger
@@ -57,7 +57,7 @@ def run_up(
     ready: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> int:
-    """Run Prefect's server and worker until told to stop.
+    """Run Prefect's server and worker until told to stop: by ``stop``, a signal, or the file ``up.stop``.
 
     Args:
         settings: The settings of the installation.
@@ -87,10 +87,13 @@ def run_up(
             code="already_up",
         ) from None
     try:
+        # One that came too late for the last up is not meant for this one.
+        stop_file(settings).unlink(missing_ok=True)
         supervisor = _Supervisor(settings, host, free_port(host, port), stop or threading.Event())
         with supervisor.signals():
             supervisor.run(ready)
     finally:
+        stop_file(settings).unlink(missing_ok=True)
         lock.release()
     return 0
 
@@ -99,6 +102,7 @@ class _Supervisor:
     def __init__(self, settings: Settings, host: str, port: int, stop: threading.Event) -> None:
         self.settings = settings
         self._stop = stop
+        self._stop_file = stop_file(settings)
         self._signals = 0
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self.api = f"http://{within_reach(host)}:{port}/api"
@@ -142,7 +146,7 @@ class _Supervisor:
     @property
     def stopping(self) -> bool:
         """Whether somebody asked for the end."""
-        return self._signals > 0 or self._stop.is_set()
+        return self._signals > 0 or self._stop.is_set() or self._stop_file.exists()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -236,7 +240,7 @@ class _Supervisor:
             return
         self._look_after = now + LOOK_SECONDS
         for child in (self.server, self.worker, *self.beside):
-            child.cut_log()
+            cut_log(child.log)
         serves = answers(self.api)
         if self.worker.started_at:
             self._watch.look("server", well=serves)

@@ -15,6 +15,7 @@ ROAD = re.compile(r"^tests/e2e/.*\[(?:.*-)?(freetds|microsoft|server)(?:-.*)?\]$
 LONG = (
     "tests/forms/test_operators_day_in_browser.py",
     "tests/deployments/test_up_server.py",
+    "tests/deployments/test_up_password.py",
     "tests/amocrm/test_amo_oauth_commands.py",
     "tests/faults/test_storm_slice.py",
     "tests/e2e/test_refusals.py",
@@ -29,7 +30,11 @@ LONG = (
 
 
 #: Files that run ``up``: one after the other, since two would look for their ports at the same moment.
-UP = ("tests/forms/test_operators_day_in_browser.py", "tests/deployments/test_up_server.py")
+UP = (
+    "tests/forms/test_operators_day_in_browser.py",
+    "tests/deployments/test_up_server.py",
+    "tests/deployments/test_up_password.py",
+)
 
 
 class ByFileAndRoad(LoadFileScheduling):  # type: ignore[misc]

@@ -22,6 +22,7 @@ from deployments.cli import (
     mapping,
     reconcile,
     rejects,
+    service,
     subscription,
     sync,
     thresholds,
@@ -82,6 +83,11 @@ subscription_app.command("quote")(subscription.quote)
 subscription_app.command("activate")(subscription.activate)
 subscription_app.command("extend")(subscription.extend)
 app.add_typer(subscription_app, name="subscription")
+service_app = typer.Typer(no_args_is_help=True, help="up as a service of Linux (systemd) or Windows.")
+service_app.command("install")(service.install)
+service_app.command("status")(service.status)
+service_app.command("uninstall")(service.uninstall)
+app.add_typer(service_app, name="service")
 
 
 @app.callback()

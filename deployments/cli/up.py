@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,8 +21,16 @@ def up(
     host: Annotated[
         str, typer.Option(help="Address to listen on; beyond 127.0.0.1 a password is needed.")
     ] = "127.0.0.1",
+    home: Annotated[Path | None, typer.Option(help="Folder of the state, as IDENT_AMOCRM_HOME.")] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Append what is said to this file: for a service without a journal.")
+    ] = None,
 ) -> None:
-    """Run the Prefect server, a worker and the schedules until stopped."""
+    """Run the Prefect server, a worker and the schedules until stopped (Ctrl-C, or up.stop in the state)."""
+    if home is not None:
+        os.environ["IDENT_AMOCRM_HOME"] = str(home)
+    if log is not None:
+        _say_into(log)
     from deployments.environment import prepare_environment
     from deployments.up import run_up
     from tasks.settings import load_settings
@@ -30,6 +41,15 @@ def up(
     code = run_up(settings, port=port, host=host, ready=_tell)
     say("Stopped.")
     raise typer.Exit(code)
+
+
+def _say_into(log: Path) -> None:
+    """Let everything that is said from now on, errors included, stand in a file."""
+    from deployments.child import cut_log
+
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cut_log(log)
+    sys.stdout = sys.stderr = log.open("a", encoding="utf-8", buffering=1)
 
 
 def _tell(url: str) -> None:

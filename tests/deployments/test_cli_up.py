@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from typer.testing import CliRunner
 import deployments.up
 from deployments.cli.up import up
 from tasks.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +40,16 @@ def test_up_tells_the_address_and_how_to_stop(monkeypatch: pytest.MonkeyPatch) -
     assert "http://127.0.0.1:5001" in result.stderr
     assert "Ctrl-C" in result.stderr
     assert result.stdout == ""
+
+
+def test_what_a_service_says_stands_in_its_log(tmp_path: Path) -> None:
+    home = tmp_path / "sta te"
+    log = home / "logs" / "up.log"
+    around = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": "http://own.invalid/api"}
+    command = [sys.executable, "-m", "deployments.cli.main", "up", "--home", str(home), "--log", str(log)]
+    for _ in range(2):
+        done = subprocess.run(command, env=around, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert [line.startswith("Error (other_server)") for line in lines] == [False, True, False, True]
+    assert f"logs are in {home / 'logs'}" in lines[0]

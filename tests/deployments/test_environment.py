@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from deployments.doors import make_password, password_file
 from deployments.environment import answers, prefect_api, prepare_environment, up_file, up_lock
+from tasks.errors import ConfigurationError
 from tasks.settings import Settings
+
+AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 
 @pytest.fixture
@@ -158,3 +162,46 @@ def test_answers(server: str) -> None:
     assert answers(server)
     assert not answers(server + "/nowhere")
     assert not answers("nonsense")
+
+
+def test_the_password_of_the_installation_is_used(settings: Settings) -> None:
+    path = make_password(settings.prepare_home())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    text = path.read_text()
+    assert make_password(settings.home).read_text() == text, "the one that is there is kept"
+    prepare_environment(settings)
+    assert os.environ[AUTH] == os.environ["PREFECT_API_AUTH_STRING"] == text.strip()
+    user, _, password = text.strip().partition(":")
+    assert user == "operator"
+    assert len(password) >= 32
+
+
+def test_without_a_file_there_is_no_password(settings: Settings) -> None:
+    prepare_environment(settings)
+    assert AUTH not in os.environ
+    assert "PREFECT_API_AUTH_STRING" not in os.environ
+
+
+def test_the_users_own_password_wins(settings: Settings) -> None:
+    make_password(settings.prepare_home())
+    os.environ[AUTH] = "own:password"
+    prepare_environment(settings)
+    assert os.environ["PREFECT_API_AUTH_STRING"] == "own:password"
+
+
+def test_another_server_does_not_hear_the_password(settings: Settings) -> None:
+    make_password(settings.prepare_home())
+    os.environ["PREFECT_API_URL"] = "http://own.invalid/api"
+    prepare_environment(settings)
+    assert "PREFECT_API_AUTH_STRING" not in os.environ
+    write_up(settings, "http://own.invalid/api")
+    prepare_environment(settings)
+    assert "PREFECT_API_AUTH_STRING" in os.environ, "it is the one of up after all"
+
+
+@pytest.mark.parametrize("content", [b"", b"operator:", b":password", b"alone", b"a:b\nc:d", b"\xff\xff"])
+def test_a_broken_password_does_not_open_the_door(settings: Settings, content: bytes) -> None:
+    password_file(settings.prepare_home()).write_bytes(content)
+    with pytest.raises(ConfigurationError) as refusal:
+        prepare_environment(settings)
+    assert refusal.value.code == "password_file"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments import doors, up
-from deployments.child import LOG_BYTES, Child
+from deployments.child import LOG_BYTES, Child, cut_log
 from tasks.errors import ConfigurationError
 from tasks.settings import Settings
 
@@ -93,7 +93,7 @@ def test_a_long_log_is_cut(tmp_path: Path) -> None:
     process = child(tmp_path, "")
     process.log.parent.mkdir()
     process.log.write_bytes(b"x" * (LOG_BYTES + 1))
-    process.cut_log()
+    cut_log(process.log)
     assert process.log.stat().st_size == 0
     assert (process.log.parent / "test.1.log").stat().st_size == LOG_BYTES + 1
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 
+from deployments.doors import read_password
 from tasks.ledger.store import Ledger
 from tests.support.ports import free_port
 
@@ -40,9 +41,19 @@ class Running:
         place: dict[str, Any] = json.loads((self.home / "up.json").read_text(encoding="utf-8"))
         return place
 
+    @property
+    def password(self) -> tuple[str, str] | None:
+        """User and password, where the installation has them."""
+        text = read_password(self.home)
+        if text is None:
+            return None
+        user, _, password = text.partition(":")
+        return user, password
+
     def call(self, method: str, path: str, body: Any = None) -> Any:
         with requests.Session() as session:
             session.trust_env = False
+            session.auth = self.password
             # Prefect answers 503 while its SQLite file is locked, and its own client asks again too.
             for _ in range(20):
                 answer = session.request(method, f"{self.place['api']}/{path}", json=body, timeout=150)

@@ -1,0 +1,1 @@
+"""``up`` as a service of systemd."""

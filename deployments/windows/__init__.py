@@ -1,0 +1,1 @@
+"""``up`` as a scheduled task of Windows."""
