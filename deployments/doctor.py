@@ -39,6 +39,7 @@ from tasks.doctor.home import (
 )
 from tasks.doctor.logs import check_logs
 from tasks.doctor.versions import check_versions, read_tested_file
+from tasks.errors import ConfigurationError
 from tasks.ledger.database import file_of
 from tasks.settings import Settings, load_settings
 
@@ -246,6 +247,8 @@ def _find_prefect(looked: Examination, settings: Settings) -> str:
         os.environ.setdefault(STARTUP, "60")
         prepare_environment(settings)
         prefect_api(settings)
+    except ConfigurationError as error:
+        return error.problem
     except (OSError, ValueError) as error:
         return f"The home folder does not let Prefect be asked ({type(error).__name__})."
     return ""

@@ -16,6 +16,7 @@ from tasks.doctor.findings import Finding, State
 __all__ = [
     "BLOCKS_KEY",
     "INSTALLATION_KEY",
+    "PASSWORD",
     "check_files",
     "check_folder",
     "check_key_place",
@@ -25,6 +26,8 @@ __all__ = [
 
 AREA: Final = "Home folder"
 INSTALLATION_KEY: Final = "installation.key"
+#: Of Prefect's server, where ``service install`` made one.
+PASSWORD: Final = "prefect.auth"
 BLOCKS_KEY: Final = "blocks.key"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 #: SQLite's write-ahead log needs memory that all its users share: across a network there is none.
@@ -77,7 +80,7 @@ def check_files(home: Path, ledger: Path | None) -> list[Finding]:
     """
     if os.name != "posix":
         return [Finding(AREA, "private files", State.OK, "not judged: this system has no modes of files")]
-    keys = [home / INSTALLATION_KEY, home / BLOCKS_KEY]
+    keys = [home / name for name in (INSTALLATION_KEY, BLOCKS_KEY, PASSWORD)]
     own = (
         [] if ledger is None else [ledger, *(ledger.with_name(ledger.name + end) for end in ("-wal", "-shm"))]
     )

@@ -19,6 +19,8 @@ from tests.support.running_up import Running, eventually, processes_of, running_
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.soak,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for left processes in /proc"),
 ]
 
