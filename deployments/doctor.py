@@ -247,10 +247,9 @@ def _find_prefect(looked: Examination, settings: Settings) -> str:
         os.environ.setdefault(STARTUP, "60")
         prepare_environment(settings)
         prefect_api(settings)
-    except ConfigurationError as error:
-        return error.problem
-    except (OSError, ValueError) as error:
-        return f"The home folder does not let Prefect be asked ({type(error).__name__})."
+    except (OSError, ValueError, ConfigurationError) as error:
+        cause = error.problem if isinstance(error, ConfigurationError) else type(error).__name__
+        return f"The home folder does not let Prefect be asked: {cause}"
     return ""
 
 

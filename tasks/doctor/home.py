@@ -14,9 +14,9 @@ from typing import Final
 from tasks.doctor.findings import Finding, State
 
 __all__ = [
+    "AUTH_FILE",
     "BLOCKS_KEY",
     "INSTALLATION_KEY",
-    "PASSWORD",
     "check_files",
     "check_folder",
     "check_key_place",
@@ -27,7 +27,7 @@ __all__ = [
 AREA: Final = "Home folder"
 INSTALLATION_KEY: Final = "installation.key"
 #: Of Prefect's server, where ``service install`` made one.
-PASSWORD: Final = "prefect.auth"
+AUTH_FILE: Final = "prefect.auth"
 BLOCKS_KEY: Final = "blocks.key"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 #: SQLite's write-ahead log needs memory that all its users share: across a network there is none.
@@ -80,7 +80,7 @@ def check_files(home: Path, ledger: Path | None) -> list[Finding]:
     """
     if os.name != "posix":
         return [Finding(AREA, "private files", State.OK, "not judged: this system has no modes of files")]
-    keys = [home / name for name in (INSTALLATION_KEY, BLOCKS_KEY, PASSWORD)]
+    keys = [home / name for name in (INSTALLATION_KEY, BLOCKS_KEY, AUTH_FILE)]
     own = (
         [] if ledger is None else [ledger, *(ledger.with_name(ledger.name + end) for end in ("-wal", "-shm"))]
     )

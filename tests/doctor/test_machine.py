@@ -16,7 +16,7 @@ from deployments.doors import make_password
 from tasks.doctor.bundle import Mask, counts_only, name_of_host, write_bundle
 from tasks.doctor.environment import check_environment, described_variables
 from tasks.doctor.findings import Finding, Report, State, attempt
-from tasks.doctor.home import PASSWORD, check_files, check_folder, check_key_place, check_keys, check_local
+from tasks.doctor.home import AUTH_FILE, check_files, check_folder, check_key_place, check_keys, check_local
 from tasks.doctor.versions import check_versions, read_tested, read_tested_file, requirements
 from tasks.errors import ConfigurationError
 
@@ -274,7 +274,7 @@ def test_the_report_groups_its_lines_and_counts_them() -> None:
 @posix
 def test_a_password_of_the_server_that_others_may_read_is_a_fault(tmp_path: Path) -> None:
     path = make_password(tmp_path)
-    assert path.name == PASSWORD
+    assert path.name == AUTH_FILE
     assert [found.state for found in check_files(tmp_path, None)] == [State.OK]
     path.chmod(0o644)
     [found] = check_files(tmp_path, None)
