@@ -26,6 +26,7 @@ import typer
 
 from deployments.child import Child
 from deployments.cli.output import Output, OutputOption, say, show, table
+from deployments.doors import free_port
 from deployments.environment import answers, prepare_environment
 from deployments.sandbox.clinic.generator import ClinicSpec, stream
 from deployments.sandbox.clinic.store import write_sqlite
@@ -47,6 +48,7 @@ __all__ = [
     "running",
     "stand_in",
     "surroundings",
+    "up",
 ]
 
 #: Share of the ceiling that the first load must reach.
@@ -243,6 +245,15 @@ def _prefect(folder: Path, around: dict[str, str]) -> Iterator[None]:
     with running(child, lambda: answers(api)):
         around["PREFECT_API_URL"] = api
         yield
+
+
+@contextmanager
+def up(folder: Path, around: dict[str, str]) -> Iterator[Child]:
+    """Run ``up`` as an operator has it."""
+    arguments = ("up", "--port", str(free_port("127.0.0.1", 4200)))
+    child = Child("up", "deployments.cli.main", arguments, folder, folder / "up.log", around)
+    with running(child, lambda: "Running." in child.log.read_text(encoding="utf-8")):
+        yield child
 
 
 @contextmanager

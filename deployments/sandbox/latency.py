@@ -16,8 +16,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,9 +25,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deployments.child import Child
 from deployments.cli.output import Output, OutputOption, say, show, table
-from deployments.doors import free_port
 from deployments.sandbox.bench import (
     CLINIC,
     DATABASE,
@@ -36,9 +33,9 @@ from deployments.sandbox.bench import (
     TIMEZONE,
     admin,
     command,
-    running,
     stand_in,
     surroundings,
+    up,
 )
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
@@ -162,7 +159,7 @@ def measure(folder: Path, *, changes: int, minutes: float, latency_ms: int, seed
         generate(ClinicSpec(today=datetime.now(tz=ZONE).date(), patients=300, appointments=600)), database
     )
     around = surroundings(folder / "home", RATE)
-    with stand_in(folder, around, latency_ms) as crm, _up(folder, around):
+    with stand_in(folder, around, latency_ms) as crm, up(folder, around):
         say("Connecting, and the first load")
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
@@ -209,14 +206,6 @@ def _play(clinic: _Clinic, changes: int, minutes: float, seed: int) -> Waits:
                 )
         time.sleep(0.5)
     return Waits(tuple(waits["contacts"]), tuple(waits["leads"]))
-
-
-@contextmanager
-def _up(folder: Path, around: dict[str, str]) -> Iterator[None]:
-    arguments = ("up", "--port", str(free_port("127.0.0.1", 4200)))
-    child = Child("up", "deployments.cli.main", arguments, folder, folder / "up.log", around)
-    with running(child, lambda: "Running." in child.log.read_text(encoding="utf-8")):
-        yield
 
 
 def main(

@@ -25,10 +25,9 @@ from prefect.utilities.processutils import command_to_string
 
 from deployments.child import Child
 from deployments.cli.output import Output, OutputOption, say, show, table
-from deployments.doors import free_port
 from deployments.environment import up_file
 from deployments.run_flow import SOCKET
-from deployments.sandbox.bench import running, surroundings
+from deployments.sandbox.bench import surroundings, up
 from tasks.errors import TransientError
 from tasks.settings import Settings
 
@@ -97,14 +96,7 @@ def compare(folder: Path, runs: int) -> dict[str, Way]:
 @contextmanager
 def _up(folder: Path) -> Iterator[tuple[str, Child]]:
     settings = Settings(home=folder / "home")
-    around = surroundings(settings.home, rate=1)
-    arguments = ("up", "--port", str(free_port("127.0.0.1", 4200)))
-    child = Child("up", "deployments.cli.main", arguments, folder, folder / "up.log", around)
-
-    def works() -> bool:
-        return "Running." in child.log.read_text(encoding="utf-8")
-
-    with running(child, works):
+    with up(folder, surroundings(settings.home, rate=1)) as child:
         while not (settings.home / SOCKET).exists():
             time.sleep(0.1)
         yield str(json.loads(up_file(settings).read_text(encoding="utf-8"))["api"]), child
