@@ -163,16 +163,14 @@ class Day:
 
 
 def faked(clock: Path) -> dict[str, str]:
-    """Let the processes read the time from a file.
-
-    What counts seconds jumps with it, as Windows and CLOCK_BOOTTIME count a sleep: told to leave that alone,
-    libfaketime 0.9.10 lets every ``time.sleep`` of Python 3.11 fail.
-    """
+    """Let the processes read the time of day from a file; what counts seconds goes on as it does in sleep."""
     if not FAKETIME:
         return {}
     return {
         "LD_PRELOAD": FAKETIME,
         "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "support" / "sleeping"))),
         "FAKETIME_DONT_RESET": "1",
         "NO_FAKE_STAT": "1",
     }
