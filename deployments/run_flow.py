@@ -87,18 +87,27 @@ def _stand_for(link: socket.socket) -> int | None:
 
     before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
     pending = bytearray()
-    with contextlib.suppress(ConnectionError):
-        born = receive(link, pending)
-        if born is not None:
-            run = int(str(born["pid"]))
-            for number in early:
-                hand_on(number, None)
-            ended = receive(link, pending)
-            # A host that died tells nothing; the run went on, and what Prefect knows of it holds.
-            return 1 if ended is None else int(str(ended["code"]))
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    return None
+    born = _hear(link, pending)
+    if born is None:
+        for caught, handler in before.items():
+            signal.signal(caught, handler)
+        for number in early:
+            os.kill(os.getpid(), number)
+        return None
+    run = int(str(born["pid"]))
+    for number in early:
+        hand_on(number, None)
+    ended = _hear(link, pending)
+    # A host that died tells nothing. Its run went on: never is it done here once more.
+    return 1 if ended is None else int(str(ended["code"]))
+
+
+def _hear(link: socket.socket, pending: bytearray) -> dict[str, object] | None:
+    """Return the host's next message; ``None`` when it is gone."""
+    try:
+        return receive(link, pending)
+    except ConnectionError:
+        return None
 
 
 def main() -> None:

@@ -176,3 +176,29 @@ def test_without_a_host_the_command_is_the_run(tmp_path: Path, listens: bool) ->
     )
     assert command.returncode == 1
     assert "Invalid flow run id" in command.stdout + command.stderr, "it is Prefect's engine"
+
+
+@pytest.mark.parametrize("speaks", [False, True], ids=["before the run is there", "once the run is there"])
+def test_a_host_that_breaks_off_lets_no_run_be_done_twice(tmp_path: Path, speaks: bool) -> None:
+    """Only where no process was made the command is the run itself."""
+    here = Path.cwd()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        os.chdir(tmp_path)
+        listener.bind("runs.sock")
+        os.chdir(here)
+        listener.listen()
+        command = subprocess.Popen(
+            [sys.executable, "-m", "deployments.run_flow"],
+            env=environment(tmp_path) | {"PREFECT__FLOW_RUN_ID": "none"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        link, _ = listener.accept()
+        if speaks:
+            link.sendall(b'{"pid": 1000000000}\n')
+            time.sleep(0.5)  # it is read by then
+        link.close()  # with the request unread: the other end sees a reset
+        said, _ = command.communicate(timeout=60)
+    assert command.returncode == 1
+    assert ("Invalid flow run id" in said) is not speaks

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -236,12 +237,21 @@ def test_what_died_is_started_again(running: Running) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="runs are forked on Linux only")
 def test_the_host_of_runs_is_started_again_and_used(running: Running) -> None:
+    def of(parent: int) -> list[int]:
+        """The host of runs, when the parent is ``up``; what it forked bears its command line, too."""
+        found = []
+        for pid, line in pids_of(running.home).items():
+            if "deployments.run_host" in line:
+                with suppress(OSError):
+                    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
+                    found += [pid] if int(stat.split()[1]) == parent else []
+        return found
+
     def host() -> int | None:
-        lines = pids_of(running.home).items()
-        return next((pid for pid, line in lines if "deployments.run_host" in line), None)
+        return next(iter(of(running.process.pid)), None)
 
     def forked() -> bool:
-        return any("deployments.run_flow" in line for line in processes_of(running.home))
+        return bool(of(host() or 0))
 
     first = host()
     assert first is not None
