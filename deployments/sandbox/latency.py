@@ -98,8 +98,9 @@ class _Clinic:
         for kind, mark in MARKS.items():
             for card in dump[kind]:
                 values = {
-                    one["field_code"] or one["field_name"]: one["values"][0]["value"]
+                    key: one["values"][0]["value"]
                     for one in card["custom_fields_values"] or ()
+                    for key in (one["field_code"], one["field_name"])
                 }
                 source = re.search(r"(\d+)$", str(values.get(mark, "")))
                 if source:
