@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TESTED := -c deployments/constraints.txt -e '.[dev,odbc]'
 
-.PHONY: venv demo bench faults soak test lint odbc postgresql faketime chromium constraints clean
+.PHONY: venv demo bench faults soak test lint odbc postgresql chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -30,7 +30,7 @@ bench: $(STAMP)  ## Measure the start of runs, the suites against pandera, the f
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-soak: $(STAMP) odbc chromium faketime  ## An operator's day on a real Prefect server, with its waits; about a quarter of an hour
+soak: $(STAMP) odbc chromium  ## An operator's day on a real Prefect server, with its waits; about a quarter of an hour
 	$(BIN)/python -m pytest -m soak
 
 # What the system must have for the tests of $(3): nothing where $(1) finds it, else the packages $(2), where we may.
@@ -53,9 +53,6 @@ odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 
 postgresql:  ## Install a PostgreSQL server, where we may; the tests start one of their own
 	$(call system,command -v initdb || ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
-
-faketime:  ## Install libfaketime, where we may; a test puts a running installation's clock forward
-	$(call system,ls /usr/lib/*/faketime/libfaketime.so.1,libfaketime,clock)
 
 chromium:  ## Install Debian's chromium, where we may; the tests of the UI drive it
 	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,browser)

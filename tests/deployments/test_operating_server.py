@@ -41,6 +41,7 @@ from tasks.settings import Settings
 from tests.e2e.traces import Traces
 from tests.support.clinic_database import TIMEZONE, clinic_now, free_tds
 from tests.support.running_up import Running, eventually, pids_of, running_up
+from tests.support.wall_clock import COMPILER, WallClock
 
 pytestmark = [
     pytest.mark.server,
@@ -53,7 +54,6 @@ ROOT = Path(__file__).parents[2]
 TOKEN, PASSWORD = "stand-in-token-of-the-day", "password-of-the-clinic"
 NORTH, SOUTH, EAST = "Север", "Юг", "Восток"
 SIZES = {NORTH: 12, SOUTH: 13, EAST: 14}
-FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), "")
 #: The forms below are answered only after this long: a run that waits for a person is no dead run.
 FORM_WAITS = 300.0
 
@@ -82,7 +82,7 @@ class Day:
     crm: StandIn
     folder: Path
     webhook: str
-    clock: Path
+    clock: WallClock | None
     secrets: dict[str, str] = field(default_factory=dict)
     waiting: tuple[str, float] = ("", 0.0)
 
@@ -162,20 +162,6 @@ class Day:
         )
 
 
-def faked(clock: Path) -> dict[str, str]:
-    """Let the processes read the time of day from a file; what counts seconds goes on as it does in sleep."""
-    if not FAKETIME:
-        return {}
-    return {
-        "LD_PRELOAD": FAKETIME,
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "support" / "sleeping"))),
-        "FAKETIME_DONT_RESET": "1",
-        "NO_FAKE_STAT": "1",
-    }
-
-
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     folder = tmp_path_factory.mktemp("clinics")
@@ -193,9 +179,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         threading.Thread(target=messenger.serve_forever, daemon=True).start()
         webhook = f"http://127.0.0.1:{messenger.server_address[1]}/send"
         extra = {"IDENT_AMOCRM_REQUESTS_PER_SECOND": "7", "IDENT_AMOCRM_RETRY_SECONDS": "5"}
-        clock = home / "clock"
-        clock.write_text("+0\n", encoding="utf-8")
-        with running_up(home, ledger, extra | faked(clock)) as running:
+        clock = WallClock.built(folder) if COMPILER else None
+        with running_up(home, ledger, extra | (clock.environment if clock else {})) as running:
             yield Day(running, crm, folder, webhook, clock)
         messenger.shutdown()
 
@@ -468,8 +453,8 @@ def test_prefect_deploy_makes_the_same_set(day: Day) -> None:
 
 def test_after_an_hours_sleep_the_backlog_is_one_run(day: Day) -> None:
     """The machine sleeps: every process stands still, and wakes with a clock that has gone on."""
-    if not FAKETIME:
-        pytest.skip("no libfaketime here: apt-get install faketime")
+    if day.clock is None:
+        pytest.skip("no C compiler here to build the clock with")
     eventually(lambda: not day.running.runs_of(NORTH, "RUNNING", "PENDING"), 120, day.running)
     writes = day.crm.admin("stats")["writes"]
     sleepers = [day.running.process.pid, *(pid for pid in pids_of(day.running.home))]
@@ -477,7 +462,7 @@ def test_after_an_hours_sleep_the_backlog_is_one_run(day: Day) -> None:
         _signal(pid, signal.SIGSTOP)
     scheduled = day.scheduled_syncs()
     try:
-        day.clock.write_text("+1h\n", encoding="utf-8")
+        day.clock.put_ahead(3600)
     finally:
         for pid in reversed(sleepers):
             _signal(pid, signal.SIGCONT)
