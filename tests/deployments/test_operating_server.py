@@ -364,11 +364,22 @@ def work(day: Day, clinic: str, seed: int) -> None:
         )
 
 
+def under_way(day: Day, clinic: str) -> dict[str, Any]:
+    """Wait for a run that is going on."""
+    found: list[dict[str, Any]] = []
+
+    def seen() -> bool:
+        found[:] = day.running.runs_of(clinic, "RUNNING")
+        return bool(found)
+
+    eventually(seen, 120, day.running)
+    return found[0]
+
+
 def test_a_worker_killed_during_a_run_loses_and_doubles_nothing(day: Day) -> None:
     day.crm.admin("settings", {"latency_ms": 1500})
     work(day, NORTH, 1)
-    eventually(lambda: day.running.runs_of(NORTH, "RUNNING"), 120, day.running)
-    [run, *_] = day.running.runs_of(NORTH, "RUNNING")
+    run = under_way(day, NORTH)
     worker = next(pid for pid, line in pids_of(day.running.home).items() if " worker start " in line)
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: day.running.run(run["id"])["state_type"] in {"CRASHED", "COMPLETED"}, 120, day.running)
@@ -390,8 +401,7 @@ def test_a_run_killed_alone_is_marked_by_the_worker(day: Day) -> None:
 
     day.crm.admin("settings", {"latency_ms": 1500})
     work(day, NORTH, 3)
-    eventually(lambda: day.running.runs_of(NORTH, "RUNNING"), 120, day.running)
-    [run, *_] = day.running.runs_of(NORTH, "RUNNING")
+    run = under_way(day, NORTH)
     for pid in forked():
         if parent(pid) in forked():
             os.kill(pid, signal.SIGKILL)
@@ -413,8 +423,7 @@ def test_a_server_killed_is_started_again_and_runs_go_on(day: Day) -> None:
 def test_cancel_still_works_after_that(day: Day) -> None:
     day.crm.admin("settings", {"latency_ms": 3000})
     work(day, NORTH, 2)
-    eventually(lambda: day.running.runs_of(NORTH, "RUNNING"), 120, day.running)
-    [run, *_] = day.running.runs_of(NORTH, "RUNNING")
+    run = under_way(day, NORTH)
     state = {"type": "CANCELLING", "name": "Cancelling"}
     day.running.ask(f"flow_runs/{run['id']}/set_state", {"state": state})
     eventually(lambda: day.running.run(run["id"])["state_type"] == "CANCELLED", 120, day.running)

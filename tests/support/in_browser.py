@@ -22,6 +22,7 @@ from deployments.sandbox.amocrm.server import StandIn
 from tests.e2e.conftest import environment
 from tests.support.migrated import begin_migrated
 from tests.support.ports import free_port
+from tests.support.warm_commands import run_warm
 
 if TYPE_CHECKING:
     from playwright.sync_api import FloatRect, Locator, Page, Response, ViewportSize
@@ -44,6 +45,8 @@ UP = "import sys; from deployments.up import run_up; from tasks.settings import 
 PATIENCE = 240
 #: Where pictures for the documentation go, when somebody wants new ones.
 PICTURES = os.environ.get("IDENT_AMOCRM_PICTURES")
+#: The graph of a run is drawn by WebGL, and without a graphics card that takes a third of a core all the time.
+PLAIN = () if PICTURES else ("--disable-gpu", "--disable-software-rasterizer")
 #: Prefect's server on SQLite may stand still for a minute: so long it waits for a lock before it gives up.
 STANDSTILL = 150
 VIEWPORT: ViewportSize = {"width": 1200, "height": 1000}
@@ -82,13 +85,7 @@ class Operator:
 
     def command(self, *arguments: str) -> None:
         """Run a command of the same installation."""
-        done = subprocess.run(
-            [sys.executable, "-m", "deployments.cli.main", *arguments],
-            env=environment(self.home) | {"PREFECT_API_URL": self.api},
-            check=False,
-            capture_output=True,
-            encoding="utf-8",
-        )
+        done = run_warm(arguments, environment(self.home) | {"PREFECT_API_URL": self.api}, self.home)
         assert done.returncode == 0, done.stderr
 
     # ---- flows and their runs ------------------------------------------------------------------------
@@ -298,7 +295,7 @@ def operating(home: Path, crm: StandIn) -> Iterator[Operator]:
     """An installation that runs, and a browser that shows its UI."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here: make venv")
     with prefect_up(home, environment(home)) as api, sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *PLAIN])
         page = browser.new_page(viewport=VIEWPORT, locale="ru-RU")
         page.set_default_timeout(1000 * STANDSTILL)
         found = Operator(home, crm, api, page)
