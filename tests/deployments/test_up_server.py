@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +16,7 @@ import pytest
 import requests
 
 from deployments.apply import read_specs
+from deployments.run_flow import SOCKET
 from tasks.errors import ConfigurationError
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.settings import Settings
@@ -250,11 +252,16 @@ def test_the_host_of_runs_is_started_again_and_used(running: Running) -> None:
     def host() -> int | None:
         return next(iter(of(running.process.pid)), None)
 
+    def answers() -> bool:
+        with socket.socket(socket.AF_UNIX) as link:
+            return link.connect_ex(str(running.home / SOCKET)) == 0
+
     first = host()
     assert first is not None
     os.kill(first, signal.SIGKILL)
     eventually(lambda: host() not in {None, first}, 60, running)
-    eventually((running.home / "runs.sock").exists, 60, running)
+    # The dead one left its socket behind; the new one answers when it has loaded everything.
+    eventually(answers, 180, running)
     check = running.ask("deployments/filter", {"deployments": {"name": {"any_": ["health-check"]}}})[0]
     assert check["job_variables"]["command"].endswith(" -m deployments.run_flow")
     run = running.ask(f"deployments/{check['id']}/create_flow_run", {})
@@ -265,7 +272,6 @@ def test_the_host_of_runs_is_started_again_and_used(running: Running) -> None:
         forked.update(of(host() or 0))
         return bool(running.run(run["id"])["state_type"] == "FAILED")
 
-    # The worker may still be on its way: the test before killed it.
     eventually(failed, 180, running)
     assert forked, running.logs()
 
