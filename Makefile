@@ -57,8 +57,9 @@ postgresql:  ## Install a PostgreSQL server, where we may; the tests start one o
 chromium:  ## Install Debian's chromium, where we may; the tests of the UI drive it
 	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,browser)
 
+# Three processes for two cores: a third of the time a test waits for a server or a browser.
 test: $(STAMP) odbc chromium  ## Install and run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
