@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import platformdirs
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["Settings", "load_settings", "program_version"]
 
 KEY_BYTES = 32
 
@@ -202,3 +203,11 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Return the settings of this process, read once."""
     return Settings()
+
+
+def program_version() -> str:
+    """Return the version of ident-amocrm that is installed here; ``unknown`` where it merely lies about."""
+    try:
+        return version("ident-amocrm")
+    except PackageNotFoundError:
+        return "unknown"

@@ -31,6 +31,7 @@ from deployments.cli import (
 )
 from deployments.cli.output import ERROR, say
 from tasks.errors import IdentAmocrmError
+from tasks.settings import program_version
 
 __all__ = ["app", "main"]
 
@@ -90,10 +91,19 @@ service_app.command("uninstall")(service.uninstall)
 app.add_typer(service_app, name="service")
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer's signature
+    if asked:
+        typer.echo(f"ident-amocrm {program_version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show the log of the run on standard error.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 - its callback tells
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Moves a dental clinic's patients and appointments from IDENT into amoCRM."""

@@ -71,7 +71,7 @@ def install(
 def status(name: NameOption = NAME, output: OutputOption = Output.TEXT) -> None:
     """Show whether the service is installed, runs, starts with the machine, and answers."""
     from deployments.environment import running_api
-    from tasks.settings import Settings
+    from tasks.settings import Settings, program_version
 
     standing = _service(name, installed=True).standing()
     url = None
@@ -80,7 +80,7 @@ def status(name: NameOption = NAME, output: OutputOption = Output.TEXT) -> None:
             url = running_api(Settings(home=standing.home)) if (standing.home / "up.lock").exists() else None
         except PermissionError:
             say(f"{standing.home} belongs to another account: whether it answers is not known.")
-    version = _version()
+    version = program_version()
     data = asdict(standing) | {"answers": url is not None, "api": url, "version": version}
     if not standing.installed:
         text = f"{name} is not installed. Install it: ident-amocrm service install"
@@ -215,12 +215,3 @@ def _tell_unseen(name: str) -> None:
 
 def _named(name: str) -> str:
     return "" if name == NAME else f" --name {name}"
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ident-amocrm")
-    except PackageNotFoundError:
-        return "unknown"

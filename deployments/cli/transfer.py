@@ -95,9 +95,12 @@ def stop(name: NameArgument, output: OutputOption = Output.TEXT) -> None:
 
 
 def status(output: OutputOption = Output.TEXT) -> None:
-    """Show each clinic: started or stopped, last success, counts."""
+    """Show the program's version and each clinic: started or stopped, last success, counts."""
     ledger = open_session(prefect=False)
+    from tasks.settings import program_version
     from tasks.transfer import clinic_state
+
+    versions = {"version": program_version(), "ledger": ledger.database.revision()}
 
     states = [clinic_state(ledger, record) for record in ledger.connections()]
     result = table(
@@ -120,4 +123,5 @@ def status(output: OutputOption = Output.TEXT) -> None:
             str(state.leads),
             str(state.rejects),
         )
-    show([asdict(state) for state in states], output, result)
+    result.caption = f"ident-amocrm {versions['version']}, ledger {versions['ledger']}"
+    show({**versions, "clinics": [asdict(state) for state in states]}, output, result)

@@ -7,7 +7,6 @@ import logging
 import re
 import ssl
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,7 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from tasks.amocrm.error_table import Failure
 from tasks.errors import AuthenticationError, ConfigurationError
-from tasks.settings import Settings
+from tasks.settings import Settings, program_version
 
 __all__ = ["Bearer", "checked_token", "checked_url", "failure_of", "host_and_port", "new_session", "trust"]
 
@@ -113,7 +112,7 @@ def new_session(*, verify: bool | str | None) -> requests.Session:
     """Return a session that never repeats by itself: repetitions are paced by the requester."""
     _keep_urls_out_of_logs()
     session = requests.Session()
-    session.headers["User-Agent"] = f"ident-amocrm/{_version()}"
+    session.headers["User-Agent"] = f"ident-amocrm/{program_version()}"
     session.headers["Accept"] = "application/json"
     if verify is False:
         session.mount("https://", _UncheckedAdapter())
@@ -125,13 +124,6 @@ def _keep_urls_out_of_logs() -> None:
     logger = logging.getLogger("urllib3.connectionpool")
     if logger.level < logging.INFO:
         logger.setLevel(logging.INFO)
-
-
-def _version() -> str:
-    try:
-        return version("ident-amocrm")
-    except PackageNotFoundError:
-        return "0"
 
 
 class Bearer(requests.auth.AuthBase):

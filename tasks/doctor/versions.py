@@ -6,13 +6,14 @@ import platform
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, distributions, requires, version
+from importlib.metadata import PackageNotFoundError, distributions, requires
 from pathlib import Path
 from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from tasks.doctor.findings import Finding, State
+from tasks.settings import program_version
 
 __all__ = [
     "PROGRAM",
@@ -68,13 +69,6 @@ def requirements(program: str = PROGRAM) -> list[Requirement]:
     return wanted
 
 
-def _program_version() -> str:
-    try:
-        return version(PROGRAM)
-    except PackageNotFoundError:
-        return "not installed"
-
-
 def check_versions(
     tested: Mapping[str, str],
     *,
@@ -93,7 +87,7 @@ def check_versions(
     python = f"{platform.python_version()} ({platform.python_implementation()}), SQLite"
     named = ", ".join(f"{title} {present.get(name, 'missing')}" for name, title in NAMED.items())
     return [
-        Finding(AREA, "program", State.OK, f"{PROGRAM} {_program_version()}"),
+        Finding(AREA, "program", State.OK, f"{PROGRAM} {program_version()}"),
         Finding(AREA, "Python", State.OK, f"{python} {sqlite3.sqlite_version}"),
         Finding(AREA, "system", State.OK, f"{platform.system()} {platform.release()}, {platform.machine()}"),
         Finding(AREA, "libraries", State.OK, named),
