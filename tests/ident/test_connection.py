@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import struct
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -109,8 +110,11 @@ def test_an_open_port_is_enough() -> None:
 
 
 def test_the_file_cannot_be_written(clinic: SmallClinic) -> None:
-    with clinic.engine.begin() as link, pytest.raises(OperationalError, match="readonly"):
-        link.execute(sa.text("DELETE FROM Receptions"))
+    """Not even past the guard of ``tasks.ident.guard``."""
+    link = clinic.engine.raw_connection()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        link.cursor().execute("DELETE FROM Receptions")
+    link.close()
 
 
 def test_the_files_clock_is_the_clinics(clinic: SmallClinic) -> None:
