@@ -311,7 +311,8 @@ def test_an_account_in_an_unknown_zone_is_no_account(zone: object, monkeypatch: 
 def test_no_date_of_a_header_breaks_a_request(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RateLimitedError):
         account.read_account(answering(monkeypatch, {}, headers={"Retry-After": text}))
-    assert moment(text) is None or moment(text) == moment(text).astimezone(UTC)  # type: ignore[union-attr]
+    told = moment(text)
+    assert told is None or told.tzinfo is UTC
 
 
 # ---- the loader: what becomes of such answers in the ledger ------------------------------------------------
@@ -397,7 +398,7 @@ def nothing_is_made_up(ledger: Ledger, before: dict[Kind, dict[int, Any]], excha
             assert row.amo_id in {contact for _lead, contact in linked}, "linked by nobody"
 
 
-@settings(max_examples=15, **QUICK)
+@settings(max_examples=10, **QUICK)
 @given(random=SEEDED)
 def test_a_load_records_only_what_was_acknowledged(random: Random, said: list[str], loaded: Path) -> None:
     load_wildly(random, said, loaded)
