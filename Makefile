@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TESTED := -c deployments/constraints.txt -e '.[dev,odbc]'
 
-.PHONY: venv demo bench faults soak test lint odbc postgresql faketime chromium constraints clean
+.PHONY: venv demo bench faults soak test lint audit odbc postgresql faketime chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -30,7 +30,7 @@ bench: $(STAMP)  ## Measure the start of runs, the suites against pandera, the f
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-soak: $(STAMP) odbc chromium faketime  ## An operator's day on a real Prefect server, with its waits; about a quarter of an hour
+soak: $(STAMP) odbc chromium faketime  ## What lasts: an operator's day with its waits, ten thousand wild answers; about half an hour
 	$(BIN)/python -m pytest -m soak
 
 # What the system must have for the tests of $(3): nothing where $(1) finds it, else the packages $(2), where we may.
@@ -67,6 +67,9 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(STAMP)  ## Look for known vulnerabilities in the tested set; says so where nobody can be asked
+	@$(BIN)/python .ci/audit.py
 
 constraints: $(STAMP)  ## Write down the set of packages that is installed now
 	@{ echo "# The whole tested set. Regenerate with: make constraints"; \
