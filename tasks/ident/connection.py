@@ -30,6 +30,7 @@ from tasks.errors import (
 )
 from tasks.ident.drivers import DEFAULT_PORT, connection_string, find_driver, load_pyodbc
 from tasks.ident.guard import guard_reads, refuse_writes
+from tasks.ident.texts import read_half_characters
 
 __all__ = ["IdentConnection", "build_engine", "check_server", "database_errors", "find_driver", "may_pass"]
 
@@ -154,6 +155,7 @@ def build_engine(connection: IdentConnection, *, clock: Callable[[], datetime] |
     @sa.event.listens_for(engine, "connect")
     def _prepare(raw: Any, _record: Any) -> None:
         raw.timeout = connection.query_timeout
+        read_half_characters(raw)
         cursor = raw.cursor()
         # IDENT's own work goes first: rather give way and try at the next tick than wait in its way.
         for statement in (

@@ -115,7 +115,7 @@ def started(
         seen.append((command, env))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(child.subprocess, "Popen", keep)
+    monkeypatch.setattr("deployments.child.subprocess.Popen", keep)
     monkeypatch.setenv("IDENT_AMOCRM_STATE_URL", "postgresql+psycopg://ident:ledger-password@127.0.0.1/ident")
     settings = Settings(home=installation.home, state_url=os.environ["IDENT_AMOCRM_STATE_URL"])
     supervisor = up._Supervisor(settings, "127.0.0.1", 4999, threading.Event())

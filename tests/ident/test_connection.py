@@ -27,7 +27,7 @@ from tasks.errors import (
 from tasks.ident.connection import IdentConnection, build_engine, check_server, database_errors
 from tests.ident.conftest import driver
 from tests.support.small_clinic import NOW, ClinicServer, SmallClinic
-from tests.support.tds import protocol
+from tests.support.tds import protocol, types
 from tests.support.tds.errors import SqlError
 
 SECRET = "Секретова"
@@ -345,3 +345,21 @@ def test_errors_of_others_pass() -> None:
     ):
         raise sa.exc.NoSuchColumnError(SECRET)
     assert NOW.tzinfo is None
+
+
+#: Stands for half an emoji in the test server's tables, which cannot hold one.
+HALF = "\ufdd0"
+
+
+def test_half_a_character_stops_nobody(sql_clinic: SmallClinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of n characters cuts an emoji in the middle, and SQL Server hands that out."""
+
+    def halved(value: object) -> bytes:
+        return str(value).encode("utf-16le").replace(HALF.encode("utf-16le"), b"\x3d\xd8")
+
+    monkeypatch.setattr(types, "utf16", halved)
+    sql_clinic.change("Persons", 11, City=f"Мос{HALF}ква 🦷")
+    sql_clinic.change("Patients", 11, Comment=HALF)
+    found = sql_clinic.patient(11)
+    assert found["city"] == "Мос\ufffdква 🦷"
+    assert found["comment"] == "\ufffd"

@@ -93,7 +93,7 @@ def sync_report(name: str) -> SyncReport:
 
 
 def reconcile_report(name: str) -> str:
-    rows = [{"source_id": 1, "amo_ids": [5], "fields": ["city"]}]
+    rows: tuple[dict[str, Any], ...] = ({"source_id": 1, "amo_ids": [5], "fields": ["city"]},)
     lines = (Difference("field", "contact", "leave", 1, 0, rows),)
     compared = {"patients": 1, "appointments": 1, "contacts": 1, "leads": 1}
     report = ReconcileReport(name, "r1", False, compared, lines, 0, 0, 0, 0, 1, 1, 0, 0.0)
