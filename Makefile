@@ -27,10 +27,10 @@ bench: $(STAMP)  ## Measure the start of runs, the suites against pandera, the f
 	$(BIN)/python -m deployments.sandbox.quality
 	$(BIN)/python -m deployments.sandbox.bench
 
-faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
+faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-soak: $(STAMP) odbc chromium faketime  ## What lasts: an operator's day with its waits, ten thousand wild answers; about half an hour
+soak: $(STAMP) odbc chromium faketime  ## What lasts: an operator's day with its waits, ten thousand wild answers; half an hour
 	$(BIN)/python -m pytest -m soak
 
 # What the system must have for the tests of $(3): nothing where $(1) finds it, else the packages $(2), where we may.

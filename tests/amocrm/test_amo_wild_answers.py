@@ -1,6 +1,7 @@
 """Whatever answers in amoCRM's place: only our own errors come out, and nothing counts as written that is not.
 
-The ordinary suite plays some hundred answers; ``pytest -m soak`` plays ten thousand.
+The ordinary suite plays some hundred answers; ``pytest -m soak`` plays ten thousand to the client, and some
+thousands to loads with a ledger behind them.
 """
 
 from __future__ import annotations
@@ -406,14 +407,14 @@ def test_a_load_records_only_what_was_acknowledged(random: Random, said: list[st
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_ten_thousand_answers_to_loads(said: list[str], loaded: Path) -> None:
+def test_thousands_of_answers_to_loads(said: list[str], loaded: Path) -> None:
     played = 0
 
-    @settings(max_examples=1_000, **QUICK)
+    @settings(max_examples=400, **QUICK)
     @given(random=SEEDED)
     def play(random: Random) -> None:
         nonlocal played
         played += load_wildly(random, said, loaded)
 
     play()
-    assert played >= SOAK
+    assert played >= 2_000
