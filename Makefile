@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TESTED := -c deployments/constraints.txt -e '.[dev,odbc]'
 
-.PHONY: venv demo bench faults soak test lint odbc postgresql chromium constraints clean
+.PHONY: venv demo bench faults soak test lint audit odbc postgresql chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -27,10 +27,10 @@ bench: $(STAMP)  ## Measure the start of runs, the suites against pandera, the f
 	$(BIN)/python -m deployments.sandbox.quality
 	$(BIN)/python -m deployments.sandbox.bench
 
-faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, about half an hour
+faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)
 
-soak: $(STAMP) odbc chromium  ## An operator's day on a real Prefect server, with its waits; about a quarter of an hour
+soak: $(STAMP) odbc chromium  ## What lasts: an operator's day with its waits, ten thousand wild answers; three quarters of an hour
 	$(BIN)/python -m pytest -m soak
 
 # What the system must have for the tests of $(3): nothing where $(1) finds it, else the packages $(2), where we may.
@@ -65,6 +65,9 @@ lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(STAMP)  ## Look for known vulnerabilities in the tested set; says so where nobody can be asked
+	@$(BIN)/python .ci/audit.py
 
 constraints: $(STAMP)  ## Write down the set of packages that is installed now
 	@{ echo "# The whole tested set. Regenerate with: make constraints"; \

@@ -27,6 +27,7 @@ from tasks.mapping.overrides import with_choice
 from tasks.mapping.questions import Form, Question
 from tasks.mapping.rules import refuse_unsound
 from tasks.mappings import load_mapping, save_mapping
+from tasks.markdown import plain
 from tasks.records import CustomField, Pipeline
 from tasks.settings import Settings, load_settings
 
@@ -258,9 +259,9 @@ def save_choice(scope: str, block: str, clinic: str, answer: Mapping[str, Any], 
     }
     ledger.put_setting(scope, SAVED, result, by=by)
     lines = [f"## Настройка сохранена: {block}", ""]
-    lines += [f"- {line}" for line in saved.changes] or ["Изменений нет."]
+    lines += [f"- {plain(line)}" for line in saved.changes] or ["Изменений нет."]
     if problems_left:
-        lines += ["", "**Осталось исправить**", "", *(f"- {line}" for line in problems_left)]
+        lines += ["", "**Осталось исправить**", "", *(f"- {plain(line)}" for line in problems_left)]
     create_markdown_artifact("\n".join(lines), key="mapping-changed", description=f"Настройка: {block}")
     get_run_logger().info("Saved: %d changes", len(saved.changes))
     return result

@@ -28,6 +28,7 @@ from tasks.mapping.proposal import BLOCKS, Block, Proposal, decide, propose
 from tasks.mapping.proposal_forms import block_form, decisions, result_table
 from tasks.mapping.questions import Form
 from tasks.mappings import Saved, save_mapping, stored_mapping
+from tasks.markdown import plain
 from tasks.records import CustomField, Pipeline, Stage
 from tasks.settings import Settings, load_settings
 from tasks.transfer import is_started
@@ -248,7 +249,8 @@ def configured_markdown(done: Configured) -> str:
     """Return the operator's page about an autoconfiguration."""
     lines = ["## ✅ Связка настроена", "", result_table(done.proposal)]
     if done.saved.changes:
-        lines += ["", "**Что изменилось в настройке**", "", *(f"- {line}" for line in done.saved.changes)]
+        changes = (f"- {plain(line)}" for line in done.saved.changes)
+        lines += ["", "**Что изменилось в настройке**", "", *changes]
     if total := sum(done.resent.values()):
         lines += ["", f"Значения исправленных полей вернутся со следующей передачей: карточек — {total}."]
     return "\n".join(lines)

@@ -20,6 +20,7 @@ from tasks.gate import live_account
 from tasks.hints import hint
 from tasks.ledger.store import Ledger
 from tasks.lights import DATABASE, SERVER, database_lights, light
+from tasks.markdown import plain
 from tasks.records import Account
 from tasks.settings import load_settings
 
@@ -30,7 +31,7 @@ SCOPE = "crm"
 
 
 def _lights(title: str, lights: Sequence[tuple[str, str]], facts: Sequence[str]) -> str:
-    lines = [f"## {title}", "", "| Проверка | Состояние | Что делать |", "|---|---|---|"]
+    lines = [f"## {plain(title)}", "", "| Проверка | Состояние | Что делать |", "|---|---|---|"]
     lines += [f"| {name} | {light(code)} | {hint(code) if code else ''} |" for name, code in lights]
     return "\n".join([*lines, "", *(f"- {fact}" for fact in facts)])
 
@@ -52,7 +53,7 @@ def try_database(clinic: str, block: str, *, same_clinic: bool) -> tuple[bool, s
     except IdentAmocrmError as error:
         get_run_logger().warning("Not connected: %s", error)
         server, database = database_lights(error)
-        text = _lights(title, [(SERVER, server), (DATABASE, database)], [str(error)])
+        text = _lights(title, [(SERVER, server), (DATABASE, database)], [plain(error)])
         create_markdown_artifact(text, key=key, description=title)
         return False, hint(error.code)
     text = _lights(title, [(SERVER, ""), (DATABASE, "")], _database_facts(found))
@@ -84,10 +85,10 @@ def try_account() -> tuple[bool, str]:
         facts = account_facts(ledger)
     except IdentAmocrmError as error:
         get_run_logger().warning("Not connected: %s", error)
-        text = _lights(title, [("amoCRM", error.code)], [str(error)])
+        text = _lights(title, [("amoCRM", error.code)], [plain(error)])
         create_markdown_artifact(text, key="connect-amocrm", description=title)
         return False, hint(error.code)
-    facts = [f"Аккаунт {account.id}, часовой пояс {account.timezone}.", *facts, *warnings]
+    facts = [f"Аккаунт {account.id}, часовой пояс {plain(account.timezone)}.", *facts, *warnings]
     create_markdown_artifact(_lights(title, [("amoCRM", "")], facts), key="connect-amocrm", description=title)
     return True, f"Подключено: аккаунт {account.id}"
 

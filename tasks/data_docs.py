@@ -22,6 +22,7 @@ from tasks.events import emit
 from tasks.frames import Entity
 from tasks.hints import hint
 from tasks.ledger.quality import RuleCount
+from tasks.markdown import plain
 from tasks.trend import LINES, PAST_RUNS, trends
 from tasks.workspace import Workspace
 
@@ -101,8 +102,8 @@ def show_quality(space: Workspace) -> None:
         lines or [{"Правило": "—", "Что значит": "Все правила выполнены", "Что делать": "Ничего"}],
         key=f"quality-{slug(name)}",
         description=(
-            f"**Качество данных «{name}».** «Сейчас» и «Прошлые запуски» — полные чтения, раз в сутки; "
-            f"изменения с тех пор посчитаны отдельно.{more} [Страницы проверки]({address})"
+            f"**Качество данных «{plain(name)}».** «Сейчас» и «Прошлые запуски» — полные чтения, раз в "
+            f"сутки; изменения с тех пор посчитаны отдельно.{more} [Страницы проверки]({address})"
         ),
     )
 

@@ -68,9 +68,9 @@ class AmoDestination:
         update = contacts.update_contacts if kind is Kind.CONTACT else leads.update_leads
         return update(self.client, payloads)
 
-    def link(self, lead_id: int, contact_id: int) -> None:
+    def link(self, lead_id: int, contact_id: int) -> bool:
         """Attach a contact to a deal."""
-        links.link_contacts(self.client, [(lead_id, contact_id, True)])
+        return links.link_contacts(self.client, [(lead_id, contact_id, True)])
 
     def unlink(self, lead_id: int, contact_id: int) -> None:
         """Detach a contact from a deal."""

@@ -18,6 +18,7 @@ from tasks.explaining.story import Language, Story, tell
 from tasks.frames import Entity
 from tasks.hints import HINTS
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.markdown import plain
 from tasks.settings import load_settings
 
 __all__ = ["chosen_clinic", "explain_row", "story_markdown", "tell_row"]
@@ -70,9 +71,9 @@ def story_markdown(story: Story) -> str:
     facts = story.facts
     mark = "✅" if story.judgement.is_transferred else "🔴"
     lines = [
-        f"## {WORDS[facts.entity.value].capitalize()} {facts.source_id} («{facts.clinic}»)",
+        f"## {WORDS[facts.entity.value].capitalize()} {facts.source_id} («{plain(facts.clinic)}»)",
         "",
-        f"{mark} **{story.verdict(RUSSIAN)}**",
+        f"{mark} **{plain(story.verdict(RUSSIAN))}**",
         "",
         f"- **Что делать.** {story.remedy(RUSSIAN)}",
         f"- **Следующая попытка.** {story.next_try(RUSSIAN)}",
@@ -83,7 +84,7 @@ def story_markdown(story: Story) -> str:
         lines += ["", f"### {heading}", ""]
         for line in told:
             code = str(line.values.get("error") or "")
-            lines.append(" ".join(part for part in (f"- {line.text(RUSSIAN)}", HINTS.get(code, "")) if part))
+            lines.append(f"- {plain(line.text(RUSSIAN))} {HINTS.get(code, '')}".rstrip())
     return "\n".join(lines)
 
 
@@ -95,7 +96,7 @@ def tell_row(clinic: str | None, entity: str, source_id: int) -> dict[str, Any]:
     artifact_id = create_markdown_artifact(
         story_markdown(story),
         key=f"explain-{slug(name)}-{entity}-{number}",
-        description=f"Почему: {WORDS[entity]} {number}, «{name}»",
+        description=f"Почему: {WORDS[entity]} {number}, «{plain(name)}»",
     )
     get_run_logger().info("%s %d: %s", entity, number, story.judgement.verdict.value)
     return {**story.as_dict(), "artifact": str(artifact_id), "message": story.verdict(RUSSIAN)}

@@ -25,6 +25,7 @@ from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.letters import ASKED_BY_LETTER, letter_markdown
 from tasks.lights import DATABASE
 from tasks.mappings import load_mapping
+from tasks.markdown import plain
 from tasks.settings import Settings, load_settings
 from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
 
@@ -135,7 +136,7 @@ def health() -> dict[str, dict[str, str]]:
 
 
 def _publish(clinic: str, page: str) -> None:
-    create_markdown_artifact(page, key=f"health-{slug(clinic)}", description=f"Состояние «{clinic}»")
+    create_markdown_artifact(page, key=f"health-{slug(clinic)}", description=f"Состояние «{plain(clinic)}»")
 
 
 def record_change(ledger: Ledger, record: ConnectionRecord, checks: list[Check]) -> dict[str, str]:

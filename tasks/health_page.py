@@ -9,6 +9,7 @@ from typing import Final
 from tasks.checks import Check, CheckState, worst
 from tasks.hints import hint
 from tasks.lights import DATABASE, DONE, FAILED, SERVER
+from tasks.markdown import plain
 from tasks.settings import Settings
 
 __all__ = ["AMOCRM_LIGHT", "health_markdown", "instruction"]
@@ -50,7 +51,7 @@ def health_markdown(
         settings: The installation's settings.
     """
     lines = [
-        f"## Состояние «{clinic}»: {TITLES[worst(list(checks))]}",
+        f"## Состояние «{plain(clinic)}»: {TITLES[worst(list(checks))]}",
         "",
         "| Проверка | Состояние | С какого времени (UTC) |",
         "|---|---|---|",
@@ -76,7 +77,7 @@ def health_markdown(
 
 def _advice(item: Check, settings: Settings) -> str:
     """Return what to do and where that is explained, in one line."""
-    advice = item.detail or (hint(item.code) if item.code else "")
+    advice = plain(item.detail) if item.detail else (hint(item.code) if item.code else "")
     if item.code and item.code != "server_first":
         link = instruction(item.code, settings)
         advice += f" [Инструкция]({link})" if "://" in link else f" Инструкция: `{link}`"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from tasks.connections import open_ledger
 from tasks.errors import ConfigurationError
 from tasks.events import PREFIX
 from tasks.ledger.store import Ledger
+from tasks.spreadsheet import as_table
 
 __all__ = ["COLUMNS", "Line", "Sort", "as_csv", "journal_lines", "parse_since", "publish_journal"]
 
@@ -123,12 +122,8 @@ def journal_lines(
 
 
 def as_csv(lines: Sequence[Line]) -> str:
-    """Return the events as CSV; a spreadsheet executes none of it: all texts are names of ours."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((line.at, line.event, line.clinic, line.level, line.data) for line in lines)
-    return text.getvalue()
+    """Return the events as CSV; the name of a clinic is anybody's."""
+    return as_table(COLUMNS, ((line.at, line.event, line.clinic, line.level, line.data) for line in lines))
 
 
 @task(name="journal", cache_policy=NO_CACHE, persist_result=False)

@@ -9,6 +9,7 @@ from tasks import blocks
 from tasks.errors import NotConnectedError
 from tasks.ident.connection import IdentConnection
 from tasks.ledger.store import ConnectionRecord
+from tasks.markdown import plain
 
 __all__ = ["ASKED_BY_LETTER", "IDENT_SUPPORT", "letter_markdown"]
 
@@ -41,5 +42,5 @@ def letter_markdown(record: ConnectionRecord) -> list[str]:
     except NotConnectedError:
         return []
     link = f"mailto:{IDENT_SUPPORT}?subject={quote(SUBJECT)}&body={quote(text)}"
-    quoted = [f"> {line}".rstrip() for line in text.splitlines()]
+    quoted = [f"> {plain(line)}".rstrip() for line in text.split("\n")]
     return ["", f"**Письмо в поддержку IDENT** ([открыть в почте]({link})):", "", *quoted]

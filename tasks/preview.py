@@ -11,6 +11,7 @@ from tasks.gate import pass_gate
 from tasks.launch import Launch
 from tasks.mapping.model import StageKey
 from tasks.mapping.stages import LOST, WON, target
+from tasks.markdown import plain
 from tasks.plan import build_plan
 from tasks.rebaseline import settle_baseline
 from tasks.records import Action, Kind
@@ -116,7 +117,7 @@ def preview_markdown(clinic: str, launch: Launch, found: Preview) -> str:
     begin = f"с {launch.from_day:%d.%m.%Y}" if launch.from_day else "с самого начала"
     end = f"по {launch.to_day:%d.%m.%Y}" if launch.to_day else "без ограничения вперёд"
     lines = [
-        f"## Первая передача «{clinic}»: {begin} {end}",
+        f"## Первая передача «{plain(clinic)}»: {begin} {end}",
         "",
         f"- Прочитано из IDENT: пациентов {found.patients}, приёмов {found.appointments}.",
         f"- Вне этого окна остаётся приёмов: {found.left_out}. Они не будут переданы.",
@@ -125,7 +126,7 @@ def preview_markdown(clinic: str, launch: Launch, found: Preview) -> str:
         "| Воронка | Этап | Новых сделок |",
         "|---|---|---:|",
         *(
-            f"| {one.pipeline} | {one.stage}{' ⚠️' if one.is_live else ''} | {one.deals} |"
+            f"| {plain(one.pipeline)} | {plain(one.stage)}{' ⚠️' if one.is_live else ''} | {one.deals} |"
             for one in found.stages
         ),
         "",

@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.blocks import slug
 from tasks.events import Level, emit
+from tasks.markdown import plain
 from tasks.reconciling.findings import Finding, Handling, Mismatch
 from tasks.records import Kind, OutcomeState
 from tasks.report import build_report
@@ -183,7 +184,7 @@ def reconcile_markdown(result: ReconcileReport, base_url: str, names: Mapping[st
         base_url: Address of the account.
         names: Name of the field by datum, as people see it.
     """
-    title = f"## Сверка «{result.clinic}»"
+    title = f"## Сверка «{plain(result.clinic)}»"
     compared = result.compared
     lines = [
         title + (" (пробная, ничего не исправлено)" if result.dry_run else ""),
@@ -241,7 +242,7 @@ def _named(lines: Iterable[Line], base_url: str, names: Mapping[str, str]) -> It
                 else f"[{amo_id}]({base_url.rstrip('/')}/{PAGES[kind]}/detail/{amo_id})"
                 for number, amo_id in enumerate(row["amo_ids"])
             )
-            fields = ", ".join(names.get(f"{line.entity}.{datum}", datum) for datum in row["fields"])
+            fields = ", ".join(plain(names.get(f"{line.entity}.{datum}", datum)) for datum in row["fields"])
             text = TEXTS[Mismatch(line.mismatch)][0]
             yield f"| {text} | {ENTITIES[kind]} {row['source_id']} | {links or '—'} | {fields or '—'} |"
 
@@ -263,7 +264,7 @@ def report_differences(run_id: str) -> dict[str, Any]:
     artifact_id = create_markdown_artifact(
         reconcile_markdown(result, str(space.client.base_url), _field_names(space)),
         key=f"reconcile-{slug(space.clinic.name)}",
-        description=f"Сверка «{space.clinic.name}»",
+        description=f"Сверка «{plain(space.clinic.name)}»",
     )
     data = result.as_dict() | {"artifact": str(artifact_id)}
     counts = {"repaired": result.repaired, "unrepaired": result.unrepaired, "waits": result.waits}

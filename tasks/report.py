@@ -13,6 +13,7 @@ from tasks.blocks import slug
 from tasks.errors import GuardError
 from tasks.events import emit
 from tasks.fingerprints import remember_highest
+from tasks.markdown import plain
 from tasks.records import Action, Kind, OutcomeState, PlanRow
 from tasks.workspace import Workspace, workspace
 
@@ -138,7 +139,7 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
     ]
     mode = {"full": "полное чтение", "incremental": "только изменения"}[result.mode]
     lines = [
-        f"## Передача «{result.clinic}»: {mode}"
+        f"## Передача «{plain(result.clinic)}»: {mode}"
         + (" (пробный прогон, ничего не отправлено)" if result.dry_run else ""),
         "",
         (
@@ -158,7 +159,7 @@ def sync_markdown(result: SyncReport, base_url: str) -> str:
         links = (f"[{PAGES[name]}]({address})" for name, address in result.pages.items())
         lines += ["", f"Что проверено в данных и что исправить: {', '.join(links)}."]
     if result.warnings:
-        lines += ["", "**Предупреждения**", "", *(f"- {warning}" for warning in result.warnings)]
+        lines += ["", "**Предупреждения**", "", *(f"- {plain(warning)}" for warning in result.warnings)]
     lines += ["", f"[Открыть amoCRM]({base_url}) · `{result.run_id}`"]
     return "\n".join(lines)
 
@@ -198,7 +199,7 @@ def report(run_id: str) -> dict[str, Any]:
         artifact_id = create_markdown_artifact(
             sync_markdown(result, base_url),
             key=f"sync-{slug(space.clinic.name)}",
-            description=f"Передача «{space.clinic.name}»",
+            description=f"Передача «{plain(space.clinic.name)}»",
         )
         data["artifact"] = str(artifact_id)
     if not space.dry_run:

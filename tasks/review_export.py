@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Final
 
 from tasks.review import Listed
+from tasks.spreadsheet import as_table
 
 __all__ = ["as_csv"]
 
@@ -24,22 +23,9 @@ COLUMNS: Final = (
     "explanation",
     "remedy",
 )
-#: What makes a spreadsheet take a cell for a formula.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def as_csv(rows: Sequence[Listed]) -> str:
     """Return the rows as CSV: ids, codes and our own texts; the name of a clinic is anybody's."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        data = row.as_dict()
-        writer.writerow([_harmless(data[name]) for name in COLUMNS])
-    return text.getvalue()
-
-
-def _harmless(value: object) -> object:
-    if isinstance(value, str) and value.startswith(FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
+    listed = [row.as_dict() for row in rows]
+    return as_table(COLUMNS, ([data[name] for name in COLUMNS] for data in listed))

@@ -22,6 +22,7 @@ from tasks.explaining.reasons import WORDS
 from tasks.frames import Entity
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mapping.questions import Form, Question, choice
+from tasks.markdown import plain
 from tasks.review import (
     LONGEST_DAYS,
     NOTE_HINT,
@@ -140,7 +141,9 @@ def publish_groups(clinic: str, scope: str) -> int:
         ]
         total = sum(len(group.ids) for group in found)
         create_table_artifact(
-            rows, key=f"rejects-{slug(record.name)}", description=f"Не передано, «{record.name}»: {total}"
+            rows,
+            key=f"rejects-{slug(record.name)}",
+            description=f"Не передано, «{plain(record.name)}»: {total}",
         )
         ledger.put_setting(scope, LISTED, {"rules": len(found)}, by=scope)
     return len(found)
@@ -196,7 +199,7 @@ def _label(group: Group) -> str:
 def _text(record: ConnectionRecord, found: Sequence[Group]) -> str:
     """Return what stands above the form; Prefect shows four lines of it, the rest when it is scrolled."""
     total = sum(len(group.ids) for group in found)
-    counts = f"**«{record.name}»: не передано строк — {total}, правил — {len(found)}.**"
+    counts = f"**«{plain(record.name)}»: не передано строк — {total}, правил — {len(found)}.**"
     lines = [f"{counts} Что исправить в IDENT — в таблице запуска, вкладка «Artifacts». Номера:", ""]
     lines += [f"- `{group.reason.code}`: {group.shown_ids or '—'}" for group in found[:RULES_SHOWN]]
     if len(found) > RULES_SHOWN:
@@ -288,7 +291,7 @@ def publish_decision(result: Mapping[str, Any]) -> str:
     sentence = f"{DONE[result['action']]}: {result['rows']} строк" if result.get("reason") else DONE[NOTHING]
     if until := result.get("until"):
         sentence += f", до {until}"
-    lines = [f"## Разбор «{result['clinic']}»", "", f"**{sentence}.**", ""]
+    lines = [f"## Разбор «{plain(result['clinic'])}»", "", f"**{sentence}.**", ""]
     if result.get("reason"):
         known = known_reason(result["entity"], result["reason"])
         which = "все, и будущие" if result["all_rows"] and result["action"] == WAIVE else "все"
@@ -299,6 +302,8 @@ def publish_decision(result: Mapping[str, Any]) -> str:
             "- Следующий запуск передачи прочитает эти строки заново, хотя в IDENT они не менялись.",
         ]
     create_markdown_artifact(
-        "\n".join(lines), key=f"review-{slug(result['clinic'])}", description=f"Разбор «{result['clinic']}»"
+        "\n".join(lines),
+        key=f"review-{slug(result['clinic'])}",
+        description=f"Разбор «{plain(result['clinic'])}»",
     )
     return f"{sentence}."

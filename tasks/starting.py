@@ -19,6 +19,7 @@ from tasks.events import emit
 from tasks.gate import open_sides
 from tasks.launch import NOTIFY, Window
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.markdown import plain
 from tasks.preview import preview, preview_markdown
 from tasks.records import Kind
 from tasks.settings import load_settings
@@ -77,7 +78,7 @@ def consider(run_id: str, clinic: str, window: Window, *, rehearse: bool) -> dic
         return {"refused": refusal_text(error), "ask": False}
     markdown = preview_markdown(record.name, launch, found)
     create_markdown_artifact(
-        markdown, key=f"start-{slug(record.name)}", description=f"Первая передача «{record.name}»"
+        markdown, key=f"start-{slug(record.name)}", description=f"Первая передача «{plain(record.name)}»"
     )
     told = {
         "refused": "",

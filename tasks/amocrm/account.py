@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
@@ -20,16 +21,8 @@ def read_account(client: AmoClient) -> Account:
     """
     answer = client.get("account", {"with": "datetime_settings"})
     try:
-        answer = answer or {}
-        return Account(
-            id=int(answer["id"]),
-            subdomain=str(answer["subdomain"]),
-            name=str(answer["name"]),
-            current_user_id=int(answer["current_user_id"]),
-            timezone=str(answer["_embedded"]["datetime_settings"]["timezone"]),
-            name_order=int(answer.get("contact_name_display_order") or 1),
-        )
-    except (KeyError, TypeError, ValueError):
+        return entities.parsed(answer or {}, _account, "GET account")
+    except UnexpectedAnswerError:
         raise UnexpectedAnswerError(
             problem=f"{client.base_url} answers, but not as an amoCRM account.",
             remedy="Check the account's address: https://NAME.amocrm.ru",
@@ -44,11 +37,24 @@ def read_users(client: AmoClient) -> list[User]:
     ]
 
 
+def _account(row: dict[str, Any]) -> Account:
+    zone = entities.text(row["_embedded"]["datetime_settings"]["timezone"])
+    ZoneInfo(zone)  # dates are computed in it: an unknown one must not come out in the middle of a run
+    return Account(
+        id=entities.row_id(row),
+        subdomain=entities.text(row["subdomain"]),
+        name=entities.text(row["name"]),
+        current_user_id=entities.whole(row["current_user_id"]),
+        timezone=zone,
+        name_order=entities.whole(row.get("contact_name_display_order")) or 1,
+    )
+
+
 def _user(row: dict[str, Any]) -> User:
     rights = row.get("rights") or {}
     return User(
-        id=int(row["id"]),
-        name=str(row["name"]),
+        id=entities.row_id(row),
+        name=entities.text(row["name"]),
         is_active=bool(rights.get("is_active")),
         is_admin=bool(rights.get("is_admin")),
     )

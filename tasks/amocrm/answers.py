@@ -15,11 +15,19 @@ import requests
 from tasks.amocrm.error_table import Body, Failure, Rule
 from tasks.errors import FieldProblem, IdentAmocrmError, ValidationRejectedError
 
-__all__ = ["Answer", "Json", "error_of", "read_answer"]
+__all__ = ["Answer", "Json", "error_of", "moment", "read_answer"]
 
 Json = dict[str, Any]
-#: What a code, a path or a request id looks like; anything else might be a value.
+#: What amoCRM's own id of a request looks like.
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
+#: What a code and a path look like, and the number of a row; anything else, a phone say, might be a value.
+CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,63}|\d{1,4}")
+PATH = re.compile(r"(?:[A-Za-z][A-Za-z_]{0,63}|\d{1,4})(?:\.(?:[A-Za-z][A-Za-z_]{0,63}|\d{1,4})){0,9}")
+ROW = re.compile(r"[a-z]{1,20}|\d{1,10}")
+#: IDENT numbers its rows up to here; a Russian phone without its country code is larger.
+HIGHEST_ROW = 2**31 - 1
+#: An escape of half a character: alone it is no text, and cannot be stored or hashed.
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 PROBLEMS_SHOWN = 3
 
 
@@ -49,7 +57,7 @@ def read_answer(response: requests.Response) -> Answer:
         response.status_code,
         kind,
         data,
-        _identifier(response.headers.get("X-Request-Id")) or "-",
+        _fitting(IDENTIFIER, response.headers.get("X-Request-Id")) or "-",
         _retry_after(response.headers.get("Retry-After", "")),
     )
 
@@ -85,22 +93,30 @@ def _body(response: requests.Response) -> tuple[Json | None, Body]:
     try:
         # response.json() would guess the encoding from the header; JSON is UTF-8.
         data = json.loads(response.content)
+        if HALF.search(response.content):
+            data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None, Body.FOREIGN
     return (data, Body.JSON) if isinstance(data, dict) else (None, Body.FOREIGN)
 
 
-def _identifier(text: object) -> str:
+def _fitting(pattern: re.Pattern[str], text: object) -> str:
     """Return a code, path or id; nothing if it could be a value."""
     candidate = str(text) if isinstance(text, str | int) else ""
-    return candidate if IDENTIFIER.fullmatch(candidate) else ""
+    return candidate if pattern.fullmatch(candidate) else ""
+
+
+def _row(request_id: object) -> str:
+    """Return which row of ours a complaint is about; nothing if it could be a value."""
+    row = _fitting(ROW, request_id)
+    return "" if row.isdigit() and int(row) > HIGHEST_ROW else row
 
 
 def _problems(data: Json) -> tuple[FieldProblem, ...]:
     """Return amoCRM's complaints; its ``detail`` is left out, because it may echo values."""
     return tuple(
         FieldProblem(
-            _identifier(row.get("request_id")), _identifier(item.get("code")), _identifier(item.get("path"))
+            _row(row.get("request_id")), _fitting(CODE, item.get("code")), _fitting(PATH, item.get("path"))
         )
         for row in _dicts(data.get("validation-errors"))
         for item in _dicts(row.get("errors"))
@@ -116,10 +132,15 @@ def _retry_after(text: str) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        seconds = (aware - datetime.now(tz=UTC)).total_seconds()
+        until = moment(text)
+        seconds = 0.0 if until is None else (until - datetime.now(tz=UTC)).total_seconds()
     return seconds if math.isfinite(seconds) and seconds > 0 else None
+
+
+def moment(text: str) -> datetime | None:
+    """Return the time that a header tells, in UTC; ``None`` for what is none."""
+    try:
+        told = parsedate_to_datetime(text)
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
+    except (IndexError, OverflowError, TypeError, ValueError):
+        return None

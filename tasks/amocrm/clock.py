@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
+from tasks.amocrm.answers import moment
 from tasks.amocrm.transport import Bearer, checked_url, host_and_port, new_session, trust
 from tasks.errors import AmoCrmUnavailableError
 from tasks.settings import Settings
@@ -41,8 +41,4 @@ def read_clock(base_url: str, settings: Settings) -> datetime | None:
             problem=f"{host_and_port(address)} does not answer ({type(error).__name__}).",
             remedy="Check the internet connection, the proxy and the account's address.",
         ) from None
-    try:
-        moment = parsedate_to_datetime(answer.headers.get("Date", ""))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment(answer.headers.get("Date", ""))

@@ -27,12 +27,12 @@ KEY = "contacts"
 
 def _parse(row: dict[str, Any]) -> RemoteContact:
     return RemoteContact(
-        id=int(row["id"]),
-        name=row.get("name") or "",
-        first_name=row.get("first_name") or "",
-        last_name=row.get("last_name") or "",
-        responsible_user_id=int(row.get("responsible_user_id") or 0),
-        updated_at=int(row.get("updated_at") or 0),
+        id=entities.row_id(row),
+        name=entities.text(row.get("name")),
+        first_name=entities.text(row.get("first_name")),
+        last_name=entities.text(row.get("last_name")),
+        responsible_user_id=entities.whole(row.get("responsible_user_id")),
+        updated_at=entities.whole(row.get("updated_at")),
         values=entities.field_values(row),
         tags=entities.tags(row),
         is_deleted=bool(row.get("is_deleted")),
@@ -96,4 +96,4 @@ def leads_by_contact(client: AmoClient, ids: Collection[int]) -> dict[int, list[
 
 
 def _lead_ids(row: dict[str, Any]) -> list[int]:
-    return [int(lead["id"]) for lead in (row.get("_embedded") or {}).get("leads") or ()]
+    return [entities.row_id(lead) for lead in (row.get("_embedded") or {}).get("leads") or ()]

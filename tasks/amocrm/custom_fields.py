@@ -81,14 +81,16 @@ def _read(client: AmoClient, entity: str, field_id: int) -> CustomField:
 
 def _field(row: dict[str, Any]) -> CustomField:
     return CustomField(
-        id=int(row["id"]),
-        name=str(row["name"]),
-        type=str(row["type"]),
-        code=row.get("code") or None,
+        id=entities.row_id(row),
+        name=entities.text(row["name"]),
+        type=entities.text(row["type"]),
+        code=entities.text(row.get("code")) or None,
         is_api_only=bool(row.get("is_api_only")),
-        sort=int(row.get("sort") or 0),
-        enums=tuple(
-            FieldEnum(int(enum["id"]), str(enum["value"]), int(enum.get("sort") or 0), enum.get("code"))
-            for enum in row.get("enums") or ()
-        ),
+        sort=entities.whole(row.get("sort")),
+        enums=tuple(_enum(enum) for enum in row.get("enums") or ()),
     )
+
+
+def _enum(row: dict[str, Any]) -> FieldEnum:
+    code = entities.text(row.get("code")) or None
+    return FieldEnum(entities.row_id(row), entities.text(row["value"]), entities.whole(row.get("sort")), code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ __all__ = [
     "embedded",
     "field_values",
     "highest_id",
+    "listed",
     "newest_down_to",
     "pages",
     "parsed",
@@ -24,8 +26,10 @@ __all__ = [
     "row_id",
     "rows",
     "tags",
+    "text",
     "trashed_above",
     "update",
+    "whole",
 ]
 
 Row = dict[str, Any]
@@ -33,6 +37,8 @@ Record = TypeVar("Record")
 Remote = TypeVar("Remote", RemoteContact, RemoteLead)
 IDS_PER_READ = 50
 PAGE = 250
+#: What a ledger can hold; amoCRM's ids are far below.
+HIGHEST = 2**63 - 1
 STRANGE = "Check the account's address; if it is right, ask amoCRM's support."
 AGAIN = "Nothing was changed. Try again later; if it lasts, ask amoCRM's support."
 
@@ -60,7 +66,7 @@ def parsed(row: Row, parse: Callable[[Row], Record], request: str) -> Record:
     """
     try:
         return parse(row)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         # What it holds may be a person's: only where it came from is told.
         raise UnexpectedAnswerError(
             problem=f"A row of the answer to {request} has an unknown shape.", remedy=STRANGE
@@ -199,20 +205,46 @@ def highest_id(client: AmoClient, key: str) -> int:
 
 def row_id(row: Row) -> int:
     """Return the id of a row."""
-    return int(row["id"])
+    number = whole(row["id"])
+    if number <= 0:
+        raise ValueError
+    return number
+
+
+def whole(value: object) -> int:
+    """Return a whole number, 0 where there is none; amoCRM writes some as texts, some as floats."""
+    if value is None or value == "":
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError
+    number = int(value)
+    if abs(number) > HIGHEST:
+        raise ValueError
+    return number
+
+
+def text(value: object) -> str:
+    """Return a text, empty where there is none."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def create(client: AmoClient, key: str, payloads: Sequence[Row]) -> dict[str, int]:
     """Create entities; answers ids by ``request_id``, never by order.
 
-    A request id that amoCRM does not name is absent: whether it was created is unknown then, so an answer of
-    a strange shape is no error here.
+    A request id that amoCRM does not name is absent, and so is one that it names with two ids, or with the id
+    of another: what was created is unknown then, so an answer of a strange shape is no error here.
     """
     if not payloads:
         return {}
     sent = {str(payload["request_id"]) for payload in payloads if "request_id" in payload}
-    created = acknowledged(client.post(key, list(payloads)), key)
-    return {str(row["request_id"]): row["id"] for row in created if str(row.get("request_id")) in sent}
+    rows_named = acknowledged(client.post(key, list(payloads)), key)
+    named = {(str(row["request_id"]), row["id"]) for row in rows_named if str(row.get("request_id")) in sent}
+    ids, owners = Counter(name for name, _id in named), Counter(number for _name, number in named)
+    return {name: number for name, number in named if ids[name] == owners[number] == 1}
 
 
 def update(client: AmoClient, key: str, payloads: Sequence[Row]) -> frozenset[int]:
@@ -227,21 +259,31 @@ def update(client: AmoClient, key: str, payloads: Sequence[Row]) -> frozenset[in
 
 def acknowledged(answer: Row | None, key: str) -> list[Row]:
     """Return the rows of an answer to a write that name an id."""
+    return [row for row in listed(answer, key) if _is_id(row.get("id"))]
+
+
+def listed(answer: Row | None, key: str) -> list[Row]:
+    """Return the rows of an answer to a write; none where its shape is strange: it may have been written."""
     holder = (answer or {}).get("_embedded")
     found = holder.get(key) if isinstance(holder, dict) else None
-    if not isinstance(found, list):
-        return []
-    return [row for row in found if isinstance(row, dict) and isinstance(row.get("id"), int)]
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= HIGHEST
 
 
 def field_values(row: Row) -> FieldValues:
     """Return the custom fields of a row by id; amoCRM says null where there are none."""
-    return {
-        int(item["field_id"]): tuple(item.get("values") or ())
+    found = {
+        whole(item["field_id"]): tuple(item.get("values") or ())
         for item in row.get("custom_fields_values") or ()
     }
+    if not all(isinstance(value, dict) for values in found.values() for value in values):
+        raise TypeError
+    return found
 
 
 def tags(row: Row) -> frozenset[str]:
     """Return the names of a row's tags."""
-    return frozenset(str(tag["name"]) for tag in (row.get("_embedded") or {}).get("tags") or ())
+    return frozenset(text(tag["name"]) for tag in (row.get("_embedded") or {}).get("tags") or ())

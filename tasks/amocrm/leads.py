@@ -30,16 +30,16 @@ def _parse(row: dict[str, Any]) -> RemoteLead:
     linked = (row.get("_embedded") or {}).get("contacts") or ()
     main_first = sorted(linked, key=lambda contact: not contact.get("is_main"))
     return RemoteLead(
-        id=int(row["id"]),
-        name=row.get("name") or "",
-        price=int(row.get("price") or 0),
-        pipeline_id=int(row.get("pipeline_id") or 0),
-        status_id=int(row.get("status_id") or 0),
-        responsible_user_id=int(row.get("responsible_user_id") or 0),
-        updated_at=int(row.get("updated_at") or 0),
+        id=entities.row_id(row),
+        name=entities.text(row.get("name")),
+        price=entities.whole(row.get("price")),
+        pipeline_id=entities.whole(row.get("pipeline_id")),
+        status_id=entities.whole(row.get("status_id")),
+        responsible_user_id=entities.whole(row.get("responsible_user_id")),
+        updated_at=entities.whole(row.get("updated_at")),
         values=entities.field_values(row),
         tags=entities.tags(row),
-        contact_ids=tuple(int(contact["id"]) for contact in main_first),
+        contact_ids=tuple(entities.row_id(contact) for contact in main_first),
         is_deleted=bool(row.get("is_deleted")),
     )
 

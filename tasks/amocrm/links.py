@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
 
 __all__ = ["link_contacts", "unlink_contacts"]
 
 
-def link_contacts(client: AmoClient, links: Sequence[tuple[int, int, bool]]) -> None:
-    """Attach contacts to deals: (deal, contact, whether it is the main one); repeating is harmless."""
-    client.post(
+def link_contacts(client: AmoClient, links: Sequence[tuple[int, int, bool]]) -> bool:
+    """Attach contacts to deals: (deal, contact, whether it is the main one); repeating is harmless.
+
+    Returns:
+        Whether amoCRM named every link in its answer.
+    """
+    answer = client.post(
         "leads/link",
         [
             {
@@ -24,6 +29,8 @@ def link_contacts(client: AmoClient, links: Sequence[tuple[int, int, bool]]) -> 
         ],
         repeatable=True,
     )
+    pairs = [(row.get("entity_id"), row.get("to_entity_id")) for row in entities.listed(answer, "links")]
+    return all((lead, contact) in pairs for lead, contact, _is_main in links)
 
 
 def unlink_contacts(client: AmoClient, links: Sequence[tuple[int, int]]) -> None:

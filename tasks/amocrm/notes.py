@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
+from tasks.errors import AmbiguousWriteError
 
 __all__ = ["add_notes", "read_notes"]
 
@@ -22,11 +23,22 @@ def read_notes(client: AmoClient, lead_id: int) -> list[tuple[int, str]]:
 
 
 def add_notes(client: AmoClient, notes: Sequence[tuple[int, str]]) -> list[int]:
-    """Write notes: (deal, text); answers their ids."""
+    """Write notes: (deal, text); answers their ids.
+
+    Raises:
+        AmbiguousWriteError: When amoCRM does not name them all.
+    """
     body = [{"entity_id": lead, "note_type": "common", "params": {"text": text}} for lead, text in notes]
     answer = client.post("leads/notes", body)
-    return [row["id"] for row in entities.acknowledged(answer, "notes")]
+    named = [row["id"] for row in entities.acknowledged(answer, "notes")]
+    if len(set(named)) < len(notes):
+        raise AmbiguousWriteError(
+            problem="amoCRM accepted a note but does not name it.",
+            remedy="Nothing is written twice: the next run reads the notes of the deal first.",
+            code="not_named",
+        )
+    return named
 
 
 def _note(row: dict[str, Any]) -> tuple[int, str]:
-    return int(row["id"]), str((row.get("params") or {}).get("text") or "")
+    return entities.row_id(row), entities.text((row.get("params") or {}).get("text"))

@@ -77,15 +77,16 @@ def create_stage(client: AmoClient, pipeline_id: int, name: str, sort: int, colo
             remedy="Run ident-amocrm autoconfigure --yes again; what exists is reused.",
             code="stage_not_created",
         )
-    return _stage({"pipeline_id": pipeline_id, "name": name, "sort": sort, "color": color, **created[0]})
+    row = {"pipeline_id": pipeline_id, "name": name, "sort": sort, "color": color, **created[0]}
+    return entities.parsed(row, _stage, f"POST {PATH}/{pipeline_id}/statuses")
 
 
 def _pipeline(row: dict[str, Any]) -> Pipeline:
     stages = (_stage({"pipeline_id": row["id"], **stage}) for stage in row["_embedded"]["statuses"])
     return Pipeline(
-        id=int(row["id"]),
-        name=str(row["name"]),
-        sort=int(row.get("sort") or 0),
+        id=entities.row_id(row),
+        name=entities.text(row["name"]),
+        sort=entities.whole(row.get("sort")),
         is_main=bool(row.get("is_main")),
         is_archive=bool(row.get("is_archive")),
         stages=tuple(sorted(stages, key=lambda stage: stage.sort)),
@@ -94,10 +95,10 @@ def _pipeline(row: dict[str, Any]) -> Pipeline:
 
 def _stage(row: dict[str, Any]) -> Stage:
     return Stage(
-        id=int(row["id"]),
-        name=str(row["name"]),
-        sort=int(row.get("sort") or 0),
-        pipeline_id=int(row["pipeline_id"]),
-        type=int(row.get("type") or 0),
-        color=str(row.get("color") or ""),
+        id=entities.row_id(row),
+        name=entities.text(row["name"]),
+        sort=entities.whole(row.get("sort")),
+        pipeline_id=entities.whole(row["pipeline_id"]),
+        type=entities.whole(row.get("type")),
+        color=entities.text(row.get("color")),
     )

@@ -29,6 +29,8 @@ from tasks.errors import (
     SchemaError,
 )
 from tasks.ident.drivers import DEFAULT_PORT, connection_string, find_driver, load_pyodbc
+from tasks.ident.guard import guard_reads, refuse_writes
+from tasks.ident.texts import read_half_characters
 
 __all__ = ["IdentConnection", "build_engine", "check_server", "database_errors", "find_driver", "may_pass"]
 
@@ -129,7 +131,7 @@ def check_server(connection: IdentConnection) -> None:
 
 
 def build_engine(connection: IdentConnection, *, clock: Callable[[], datetime] | None = None) -> sa.Engine:
-    """Return an engine that reads in autocommit: no transaction is held open in the clinic's database.
+    """Return an engine that only reads, in autocommit: no transaction is held open in the clinic's database.
 
     Args:
         connection: How to reach the database.
@@ -153,12 +155,18 @@ def build_engine(connection: IdentConnection, *, clock: Callable[[], datetime] |
     @sa.event.listens_for(engine, "connect")
     def _prepare(raw: Any, _record: Any) -> None:
         raw.timeout = connection.query_timeout
+        read_half_characters(raw)
         cursor = raw.cursor()
         # IDENT's own work goes first: rather give way and try at the next tick than wait in its way.
-        cursor.execute(f"SET LOCK_TIMEOUT {connection.lock_timeout}")
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        for statement in (
+            f"SET LOCK_TIMEOUT {connection.lock_timeout}",
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        ):
+            refuse_writes(statement)
+            cursor.execute(statement)
         cursor.close()
 
+    guard_reads(engine)
     return engine
 
 
@@ -171,9 +179,11 @@ def _sqlite_engine(connection: IdentConnection, clock: Callable[[], datetime] | 
         link.create_function("getdate", 0, lambda: now().isoformat(" ", "milliseconds"))
         return link
 
-    return sa.create_engine(
+    engine = sa.create_engine(
         "sqlite+pysqlite://", creator=connect, poolclass=sa.pool.NullPool, hide_parameters=True
     )
+    guard_reads(engine)
+    return engine
 
 
 @contextmanager

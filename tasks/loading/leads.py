@@ -103,7 +103,11 @@ def link_leads(load: Load, cards: Sequence[Card], lead_ids: dict[int, int]) -> N
         known = card.known  # the link as it was last acknowledged
         try:
             load.guard()
-            load.destination.link(lead_id, contact_id)
+            linked = load.destination.link(lead_id, contact_id)
+            if not linked:
+                outcome = load.outcome(card, OutcomeState.DEFERRED, "not_acknowledged")
+                load.journal.record_outcomes(load.clinic_uid, [outcome])
+                continue
             if known is not None and known.amo_id != contact_id:
                 load.guard()
                 load.destination.unlink(lead_id, known.amo_id)

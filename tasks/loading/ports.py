@@ -67,8 +67,11 @@ class Destination(Protocol):
     def update(self, kind: Kind, payloads: Sequence[Payload]) -> Collection[int]:
         """Update entities; answers the acknowledged ids."""
 
-    def link(self, lead_id: int, contact_id: int) -> None:
-        """Attach a contact to a deal as its main one; harmless when it is attached already."""
+    def link(self, lead_id: int, contact_id: int) -> bool:
+        """Attach a contact to a deal as its main one; tell whether that was acknowledged.
+
+        Harmless when it is attached already.
+        """
 
     def unlink(self, lead_id: int, contact_id: int) -> None:
         """Detach a contact from a deal."""

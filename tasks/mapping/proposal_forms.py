@@ -8,6 +8,7 @@ from typing import Any, Final
 from tasks.mapping.catalogue import TYPE_NAMES
 from tasks.mapping.proposal import Block, Decision, Element, Proposal
 from tasks.mapping.questions import Form, Question, choice
+from tasks.markdown import plain
 
 __all__ = ["APPROVE", "BLOCK_TITLES", "block_form", "decisions", "result_table"]
 
@@ -83,7 +84,7 @@ def _title(element: Element) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "/").replace("\n", " ")
+    return plain(text.replace("|", "/"))
 
 
 def decisions(proposal: Proposal, block: Block, answer: Mapping[str, Any]) -> dict[str, Decision]:

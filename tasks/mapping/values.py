@@ -7,7 +7,7 @@ zone, birthdays must be written with an offset because years before 1970 are neg
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ Values = list[dict[str, Any]]
 #: Data that are money; other numbers are counts.
 MONEY: Final = frozenset({"price", "amount", "paid", "debt"})
 PHONE_DIGITS: Final = 10
+LONGEST_NUMBER: Final = 30
 
 
 def to_amo(rule: FieldRule, text: str | None, timezone: str) -> Values | None:  # noqa: PLR0911 - one answer per type
@@ -71,9 +72,9 @@ def from_amo(rule: FieldRule, values: Iterable[Mapping[str, Any]], timezone: str
         case "numeric" | "monetary":
             return number(str(raw), money=rule.datum in MONEY)
         case "date_time":
-            return _moment(raw).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return _told(raw, UTC, "%Y-%m-%dT%H:%M:%SZ")
         case "date" | "birthday":
-            return _moment(raw).astimezone(ZoneInfo(timezone)).strftime("%Y-%m-%d")
+            return _told(raw, ZoneInfo(timezone), "%Y-%m-%d")
         case _:
             return str(raw).strip()
 
@@ -92,13 +93,16 @@ def _option(rule: FieldRule, label: str) -> dict[str, Any]:
 def _label(rule: FieldRule, item: Mapping[str, Any]) -> str | None:
     named = {enum_id: label for label, enum_id in rule.enums.items()}
     raw = item.get("value")
-    return named.get(item.get("enum_id", 0)) or (None if raw is None else str(raw))
+    chosen = item.get("enum_id")
+    return (named.get(chosen) if isinstance(chosen, int) else None) or (None if raw is None else str(raw))
 
 
 def number(text: str, *, money: bool) -> str:
     """Return a number as canonical text."""
     try:
         value = Decimal(text.replace(",", ".").replace(" ", ""))
+        if value.is_finite() and value.adjusted() > LONGEST_NUMBER:
+            return text  # written out it would fill the memory
         if money:
             return str(value.quantize(Decimal("0.01"), ROUND_HALF_UP))
         return str(int(value)) if value == value.to_integral_value() else str(value.normalize())
@@ -127,6 +131,14 @@ def _instant(text: str) -> datetime:
 
 def _midnight(text: str, timezone: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=ZoneInfo(timezone))
+
+
+def _told(raw: object, zone: tzinfo, form: str) -> str:
+    """Return a moment as canonical text; what is none, or lies beyond the calendar, as it is."""
+    try:
+        return _moment(raw).astimezone(zone).strftime(form)
+    except (OSError, OverflowError, ValueError):
+        return str(raw).strip()
 
 
 def _moment(raw: object) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import struct
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -26,7 +27,7 @@ from tasks.errors import (
 from tasks.ident.connection import IdentConnection, build_engine, check_server, database_errors
 from tests.ident.conftest import driver
 from tests.support.small_clinic import NOW, ClinicServer, SmallClinic
-from tests.support.tds import protocol
+from tests.support.tds import protocol, types
 from tests.support.tds.errors import SqlError
 
 SECRET = "Секретова"
@@ -109,8 +110,11 @@ def test_an_open_port_is_enough() -> None:
 
 
 def test_the_file_cannot_be_written(clinic: SmallClinic) -> None:
-    with clinic.engine.begin() as link, pytest.raises(OperationalError, match="readonly"):
-        link.execute(sa.text("DELETE FROM Receptions"))
+    """Not even past the guard of ``tasks.ident.guard``."""
+    link = clinic.engine.raw_connection()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        link.cursor().execute("DELETE FROM Receptions")
+    link.close()
 
 
 def test_the_files_clock_is_the_clinics(clinic: SmallClinic) -> None:
@@ -341,3 +345,21 @@ def test_errors_of_others_pass() -> None:
     ):
         raise sa.exc.NoSuchColumnError(SECRET)
     assert NOW.tzinfo is None
+
+
+#: Stands for half an emoji in the test server's tables, which cannot hold one.
+HALF = "\ufdd0"
+
+
+def test_half_a_character_stops_nobody(sql_clinic: SmallClinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of n characters cuts an emoji in the middle, and SQL Server hands that out."""
+
+    def halved(value: object) -> bytes:
+        return str(value).encode("utf-16le").replace(HALF.encode("utf-16le"), b"\x3d\xd8")
+
+    monkeypatch.setattr(types, "utf16", halved)
+    sql_clinic.change("Persons", 11, City=f"Мос{HALF}ква 🦷")
+    sql_clinic.change("Patients", 11, Comment=HALF)
+    found = sql_clinic.patient(11)
+    assert found["city"] == "Мос\ufffdква 🦷"
+    assert found["comment"] == "\ufffd"

@@ -184,6 +184,13 @@ class ClinicSteps:
             database.execute(statement, values)
         database.close()
 
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read the clinic's database."""
+        database = sqlite3.connect(self.folder / "clinic.db")
+        found = database.execute(query).fetchall()
+        database.close()
+        return found
+
 
 @dataclass(frozen=True)
 class Reconciled:

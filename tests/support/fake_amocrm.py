@@ -103,12 +103,13 @@ class FakeAmo:
             self._merge(self.entities[kind][payload["id"]], payload)
         return [payload["id"] for payload in payloads] if fault is None else []
 
-    def link(self, lead_id: int, contact_id: int) -> None:
+    def link(self, lead_id: int, contact_id: int) -> bool:
         self.log.append(("link", Kind.LINK, (str(lead_id), str(contact_id))))
         self._stumble("link", Kind.LINK, [])
         linked = self.entities[Kind.LEAD][lead_id]["_embedded"]["contacts"]
         rest = [item["id"] for item in linked if item["id"] != contact_id]
         linked[:] = [{"id": number} for number in (contact_id, *rest)]
+        return True
 
     def unlink(self, lead_id: int, contact_id: int) -> None:
         linked = self.entities[Kind.LEAD][lead_id]["_embedded"]["contacts"]

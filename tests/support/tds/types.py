@@ -155,13 +155,18 @@ def _minutes_bytes(value: dt.datetime) -> bytes:
     return struct.pack("<HH", span.days, round(span.seconds / 60))
 
 
+def utf16(value: Any) -> bytes:
+    """A text on the wire."""
+    return str(value).encode("utf-16le")
+
+
 def _text(numbers: tuple[int, ...]) -> WireType:
     size = numbers[0] if numbers else 1
     if size == -1 or size > MAX_NVARCHAR:
-        return WireType(b"\xe7\xff\xff" + COLLATION, lambda v: _long(str(v).encode("utf-16le")))
+        return WireType(b"\xe7\xff\xff" + COLLATION, lambda v: _long(utf16(v)))
 
     def encode(value: Any) -> bytes:
-        data = str(value).encode("utf-16le")
+        data = utf16(value)
         if len(data) > size * 2:
             raise SqlError(8152, "String or binary data would be truncated.")
         return struct.pack("<H", len(data)) + data
