@@ -166,6 +166,7 @@ def judge(demo: Demo, witness: Witness, before: View) -> View:
 
 def _connect(demo: Demo, database: Path, crm: str) -> None:
     demo.command("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database))
+    demo.command("basis", "attest", CLINIC, "--basis", "consent", "--by", "demo")
     demo.command("connect-amocrm", "--base-url", crm, "--token-file", str(demo.token_file))
     made = demo.command("autoconfigure", "--yes")
     created = sum(element["action"] == "create" for element in made["elements"])

@@ -16,6 +16,7 @@ __all__ = ["AREAS", "JournalForm", "journal"]
 #: What an operator chooses -> how the names of its events begin.
 AREAS = {
     "все": "",
+    "основание передачи": "basis.",
     "подписка": "subscription.",
     "база данных": "database.",
     "amoCRM": "amocrm.",
@@ -45,6 +46,7 @@ class JournalForm(BaseModel):
     clinic: str = Field(default="", title="Клиника", description="Пусто — все.")
     area: Literal[
         "все",
+        "основание передачи",
         "подписка",
         "база данных",
         "amoCRM",

@@ -31,6 +31,7 @@ from tasks.settings import Settings
 from tasks.subscribe import standing
 from tasks.transfer import clinic_state, is_started
 from tasks.vitals import (
+    BASIS,
     CLOCK,
     CLOCK_SKEW,
     DISK,
@@ -38,6 +39,7 @@ from tasks.vitals import (
     SCHEMA,
     SUBSCRIPTION,
     TRANSFER,
+    check_basis_of,
     check_database,
     check_machine,
     check_rows,
@@ -49,6 +51,7 @@ __all__ = [
     "account_known",
     "examine_account",
     "examine_amocrm_clock",
+    "examine_basis",
     "examine_database",
     "examine_drivers",
     "examine_rights",
@@ -69,6 +72,7 @@ NAMES: Final = {
     SCHEMA: "schema",
     CLOCK: "database clock",
     TRANSFER: "transfer",
+    BASIS: "legal basis",
     ROWS: "rows kept back",
     SUBSCRIPTION: "subscription",
     DISK: "room",
@@ -89,6 +93,7 @@ FINE: Final = {
     AMOCRM_LIGHT: "answers, and accepts the token",
     MAPPING: "fits the account",
     DISK: "enough",
+    BASIS: "attested",
 }
 #: Not set up yet is no fault: nothing is broken.
 NOT_YET: Final = frozenset({"amocrm_not_connected"})
@@ -263,6 +268,11 @@ def _may_write(record: ConnectionRecord) -> bool:
             return may_write(engine)
     finally:
         engine.dispose()
+
+
+def examine_basis(ledger: Ledger, record: ConnectionRecord, area: str) -> Finding:
+    """Tell whether somebody attested on which legal basis the clinic's patients are transferred."""
+    return _told(check_basis_of(ledger, record), area, record.clinic_uid)
 
 
 def examine_transfer(ledger: Ledger, record: ConnectionRecord, area: str) -> Finding:

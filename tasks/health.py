@@ -26,7 +26,14 @@ from tasks.letters import ASKED_BY_LETTER, letter_markdown
 from tasks.lights import DATABASE
 from tasks.mappings import load_mapping
 from tasks.settings import Settings, load_settings
-from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
+from tasks.vitals import (
+    check_basis_of,
+    check_database,
+    check_machine,
+    check_rows,
+    check_subscribed,
+    check_transfer,
+)
 
 __all__ = [
     "MAPPING",
@@ -81,9 +88,10 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
 
 
 def check_clinic(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> list[Check]:
-    """Check one clinic: database, transfer, rows."""
+    """Check one clinic: database, legal basis, transfer, rows."""
     return [
         *check_database(settings, record),
+        check_basis_of(ledger, record),
         check_transfer(ledger, record),
         check_rows(ledger, settings, record),
     ]

@@ -14,6 +14,7 @@ import typer
 
 from deployments.cli import (
     backup,
+    basis,
     configure,
     connect,
     doctor,
@@ -58,6 +59,11 @@ app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 
+basis_app = typer.Typer(no_args_is_help=True, help="On which legal basis patients are transferred.")
+basis_app.command("attest")(basis.attest)
+basis_app.command("show")(basis.show_basis)
+basis_app.command("withdraw")(basis.withdraw)
+app.add_typer(basis_app, name="basis")
 mapping_app = typer.Typer(no_args_is_help=True, help="Which datum goes to which field.")
 mapping_app.command("show")(mapping.show_mapping)
 mapping_app.command("export")(mapping.export)

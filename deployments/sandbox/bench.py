@@ -181,6 +181,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
+            ("basis", "attest", CLINIC, "--basis", "consent", "--by", "measurement"),
             ("autoconfigure", "--yes"),
             ("start", CLINIC, "--all-history"),
         ):

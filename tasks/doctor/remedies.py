@@ -17,6 +17,14 @@ ENGLISH: Final[dict[str, tuple[str, str]]] = {
         "The clocks of the database's server and of this machine differ by more than 5 minutes.",
         "Let both set their clocks by the network, and check the clinic's zone in its block.",
     ),
+    "basis_missing": (
+        "Nobody attested the legal basis of the transfer; it is refused.",
+        "Run: ident-amocrm basis attest NAME --basis consent --by WHO; what it means: docs/how-to/law.md",
+    ),
+    "basis_due": (
+        "The transfer runs, and its legal basis is not attested yet; it stops two weeks after the upgrade.",
+        "Run: ident-amocrm basis attest NAME --basis consent --by WHO; what it means: docs/how-to/law.md",
+    ),
     "stopped": ("The transfer is stopped.", "When everything is ready: ident-amocrm start NAME"),
     "never_run": (
         "No run has ended well yet.",

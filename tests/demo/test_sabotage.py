@@ -33,6 +33,7 @@ database, url, token = sys.argv[1:]
 for arguments in (
     ["connect-database", "demo", "--driver", "sqlite", "--database", database],
     ["connect-amocrm", "--base-url", url, "--token-file", token],
+    ["basis", "attest", "demo", "--basis", "consent", "--by", "test"],
     ["autoconfigure", "--yes"],
     ["start", "demo", "--history-days", "30"],
     ["sync", "demo"],

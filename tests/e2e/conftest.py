@@ -187,6 +187,7 @@ class Journey:
             if self.kind == JOURNEYS[-1]:
                 self.unconfigured = self.installation.run("sync", CLINIC)
             ask("autoconfigure", "autoconfigure", "--yes")
+            ask("basis", "basis", "attest", CLINIC, "--basis", "consent", "--by", "Главный врач")
             ask("start", "start", CLINIC, "--all-history")
             ask("first", "sync", CLINIC)
             views["first"] = self.witness.look()

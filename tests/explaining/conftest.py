@@ -31,6 +31,7 @@ from flows.explain import Question
 from flows.explain import explain as explain_flow
 from flows.sync import sync
 from tasks.amocrm.contacts import create_contacts
+from tasks.basis import Basis, attest
 from tasks.configure import autoconfigure
 from tasks.connections import connect_amocrm, connect_database, open_destination, open_ledger
 from tasks.errors import IdentAmocrmError
@@ -141,6 +142,7 @@ def _opened(folder: Path, crm: StandIn, patch: pytest.MonkeyPatch) -> Iterator[S
     store = SqliteStore(database)
     connection = IdentConnection(driver="sqlite", database=str(database), timezone=TIMEZONE)
     record = connect_database(CLINIC, connection, ledger).record
+    attest(ledger, record, Basis.CONSENT, by="test")
     connect_amocrm(crm.url, SecretStr(TOKEN), ledger)
     autoconfigure(ledger, load_settings(), lambda _proposal: True)
     tomorrow = datetime.combine(now().date(), time()) + timedelta(days=1)

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from tasks import backfill, backup, blocks, configure, connections, subscribe, transfer
+from tasks import backfill, backup, basis, blocks, configure, connections, subscribe, transfer
 from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import Ledger
 from tasks.records import MAYBE_REMOVED, Kind, Waiver
@@ -26,6 +26,7 @@ def set_up(job: Job, told: Told) -> None:
     connections.connect_database(CLINIC, blocks.load_database(CLINIC), ledger)
     connections.connect_amocrm(job.url, SecretStr(TOKEN), ledger)
     record = ledger.connection(CLINIC)
+    basis.attest(ledger, record, basis.Basis.CONSENT, by="faults")
     if not transfer.is_started(ledger, record):
         configure.autoconfigure(ledger, load_settings(), lambda _proposal: True)
     transfer.start_transfer(ledger, record, datetime.now(tz=UTC).date(), history_days=None, by="faults")

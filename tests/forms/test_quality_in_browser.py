@@ -32,6 +32,7 @@ def test_the_table_of_quality_leads_to_the_pages(operator: Operator) -> None:
     today = clinic_now().date()
     write_sqlite(generate(ClinicSpec(today=today, patients=120, appointments=360, dirty=True)), database)
     operator.command("connect-database", "Север", "--driver", "sqlite", "--database", str(database))
+    operator.command("basis", "attest", "Север", "--basis", "consent", "--by", "Главный врач")
     operator.command("start", "Север", "--all-history")
 
     def table() -> Any:

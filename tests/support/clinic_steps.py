@@ -19,7 +19,7 @@ import expectations.gate
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
-from tasks import events, gate, reconcile, validate
+from tasks import basis, events, gate, reconcile, validate
 from tasks.amocrm.account import read_account
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
@@ -226,6 +226,7 @@ def clinic_steps(
     ledger = Ledger(settings.ledger_url).open()
     record = ConnectionRecord(name=CLINIC, clinic_uid=UID, block_name="b", timezone=TIMEZONE)
     ledger.save_connection(record)
+    basis.attest(ledger, record, basis.Basis.CONSENT, by="test")
     launch = Launch(from_day=today.date() - timedelta(days=30))
     ledger.put_setting(f"clinic:{UID}", LAUNCH, launch.model_dump(mode="json"), by="test")
     with StandIn(token=TOKEN, limit=None, index_lag=0) as crm:
