@@ -182,7 +182,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
             ("basis", "attest", CLINIC, "--basis", "consent", "--by", "measurement"),
-            ("autoconfigure", "--yes"),
+            ("autoconfigure", "--yes", "--special", "all"),
             ("start", CLINIC, "--all-history"),
         ):
             command(folder, around, *words)

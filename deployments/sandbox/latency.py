@@ -166,7 +166,7 @@ def measure(folder: Path, *, changes: int, minutes: float, latency_ms: int, seed
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
             ("basis", "attest", CLINIC, "--basis", "consent", "--by", "measurement"),
-            ("autoconfigure", "--yes"),
+            ("autoconfigure", "--yes", "--special", "all"),
             ("start", CLINIC, "--all-history"),
             ("sync", CLINIC),
         ):

@@ -34,7 +34,7 @@ for arguments in (
     ["connect-database", "demo", "--driver", "sqlite", "--database", database],
     ["connect-amocrm", "--base-url", url, "--token-file", token],
     ["basis", "attest", "demo", "--basis", "consent", "--by", "test"],
-    ["autoconfigure", "--yes"],
+    ["autoconfigure", "--yes", "--special", "all"],
     ["start", "demo", "--history-days", "30"],
     ["sync", "demo"],
 ):

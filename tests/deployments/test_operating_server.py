@@ -228,7 +228,7 @@ def test_amocrm_is_connected_by_its_block(day: Day) -> None:
     day.running.fill_in("amocrm-account", "amocrm", {"base_url": day.crm.url, "token": TOKEN})
     assert day.running.do("connect-amocrm")[0] == "Completed"
     assert DONE in day.running.artifact("connect-amocrm")
-    day.command("autoconfigure", "--yes")
+    day.command("autoconfigure", "--yes", "--special", "all")
 
 
 def test_a_form_is_left_waiting(day: Day) -> None:

@@ -186,7 +186,7 @@ class Journey:
             ask("connect-database", "connect-database", CLINIC, *options)
             if self.kind == JOURNEYS[-1]:
                 self.unconfigured = self.installation.run("sync", CLINIC)
-            ask("autoconfigure", "autoconfigure", "--yes")
+            ask("autoconfigure", "autoconfigure", "--yes", "--special", "all")
             ask("basis", "basis", "attest", CLINIC, "--basis", "consent", "--by", "Главный врач")
             ask("start", "start", CLINIC, "--all-history")
             ask("first", "sync", CLINIC)

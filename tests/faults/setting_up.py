@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from tasks import backfill, backup, basis, blocks, configure, connections, subscribe, transfer
 from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import Ledger
+from tasks.mapping.catalogue import SPECIAL
 from tasks.records import MAYBE_REMOVED, Kind, Waiver
 from tasks.settings import load_settings
 from tests.faults.child import CLINIC, TOKEN, Job, Told
@@ -28,7 +29,7 @@ def set_up(job: Job, told: Told) -> None:
     record = ledger.connection(CLINIC)
     basis.attest(ledger, record, basis.Basis.CONSENT, by="faults")
     if not transfer.is_started(ledger, record):
-        configure.autoconfigure(ledger, load_settings(), lambda _proposal: True)
+        configure.autoconfigure(ledger, load_settings(), lambda _proposal: True, special=SPECIAL)
     transfer.start_transfer(ledger, record, datetime.now(tz=UTC).date(), history_days=None, by="faults")
     told.answer = record.clinic_uid
 

@@ -23,7 +23,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     (home / "token").write_text(TOKEN, encoding="utf-8")
     with StandIn(token=TOKEN, limit=None, index_lag=0) as crm, operating(home, crm) as found:
         found.command("connect-amocrm", "--base-url", crm.url, "--token-file", str(home / "token"))
-        found.command("autoconfigure", "--yes")
+        found.command("autoconfigure", "--yes", "--special", "all")
         yield found
 
 

@@ -33,6 +33,7 @@ from tasks.launch import LAUNCH, Launch
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.load import apply_plan, recover_attempts
 from tasks.mapping.autoconfigure import apply, propose
+from tasks.mapping.catalogue import SPECIAL
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.plan import build_cards, build_plan
 from tasks.reconcile_report import ReconcileReport, build_reconcile_report, reconcile_markdown
@@ -74,7 +75,7 @@ class ClinicSteps:
         account = read_account(client)
         contact_fields = read_custom_fields(client, "contacts")
         lead_fields = read_custom_fields(client, "leads")
-        proposal = propose(account, read_pipelines(client), contact_fields, lead_fields)
+        proposal = propose(account, read_pipelines(client), contact_fields, lead_fields, special=SPECIAL)
         self.save_mapping(apply(proposal, _Account(client)))
         self.ledger.put_setting("installation", "amocrm", {"account_id": account.id}, by="test")
         client.close()

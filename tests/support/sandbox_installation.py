@@ -34,6 +34,7 @@ from tasks.ident.connection import IdentConnection
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.store import Ledger
 from tasks.load import apply_plan, recover_attempts
+from tasks.mapping.catalogue import SPECIAL
 from tasks.plan import build_plan
 from tasks.rebaseline import refuse_unconfirmed, settle_baseline
 from tasks.report import build_report
@@ -85,7 +86,7 @@ class SandboxInstallation:
         record = connections.connect_database(CLINIC, self.connection(), self.ledger).record
         basis.attest(self.ledger, record, basis.Basis.CONSENT, by="test")
         connections.connect_amocrm(self.crm.url, SecretStr(TOKEN), self.ledger)
-        configure.autoconfigure(self.ledger, self.settings, lambda _proposal: True)
+        configure.autoconfigure(self.ledger, self.settings, lambda _proposal: True, special=SPECIAL)
         self.launch()
 
     def launch(self) -> None:
