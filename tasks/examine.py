@@ -20,7 +20,7 @@ from tasks.connections import AMOCRM, INSTALLATION, amocrm_account
 from tasks.doctor.findings import Finding, State
 from tasks.doctor.remedies import ENGLISH
 from tasks.errors import ConfigurationError, IdentAmocrmError, NotConnectedError
-from tasks.health import MAPPING, TOKEN, check_account
+from tasks.health import MAPPING, PLACE, TOKEN, check_account
 from tasks.health_page import AMOCRM_LIGHT
 from tasks.ident.connection import build_engine, check_server, database_errors
 from tasks.ident.drivers import find_driver, load_pyodbc
@@ -78,6 +78,7 @@ NAMES: Final = {
     DISK: "room",
     AMOCRM_LIGHT: "account",
     TOKEN: "token",
+    PLACE: "where it is kept",
     MAPPING: "mapping",
 }
 STATES: Final = {

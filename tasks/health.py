@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import blocks
 from tasks.amocrm.account import read_account
+from tasks.amocrm.host import is_abroad
 from tasks.authorisation import token_warning
 from tasks.blocks import slug
 from tasks.breaker import close_breaker
@@ -37,6 +38,7 @@ from tasks.vitals import (
 
 __all__ = [
     "MAPPING",
+    "PLACE",
     "TOKEN",
     "check_account",
     "check_clinic",
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 HEALTH = "health"
-TOKEN, MAPPING = "Токен amoCRM", "Настройка"
+TOKEN, MAPPING, PLACE = "Токен amoCRM", "Настройка", "Место хранения"
 AMOCRM_STATE = "amocrm_state"
 NOT_CONNECTED = "amocrm_not_connected"
 MANY_REJECTS = "rejects_growing"
@@ -71,6 +73,8 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
         checks = [_attempt("amoCRM", lambda: read_account(client))]
         if checks[0].state is CheckState.OK:
             close_breaker(ledger)
+        if is_abroad(str(known["base_url"])):
+            checks.append(Check(PLACE, CheckState.WARNING, "crm_abroad"))
         # After the request above, which renews OAuth tokens where it is time.
         if code := token_warning(blocks.load_account(), datetime.now(tz=UTC)):
             checks.append(Check(TOKEN, CheckState.WARNING, code))

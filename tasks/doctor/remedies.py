@@ -17,6 +17,10 @@ ENGLISH: Final[dict[str, tuple[str, str]]] = {
         "The clocks of the database's server and of this machine differ by more than 5 minutes.",
         "Let both set their clocks by the network, and check the clinic's zone in its block.",
     ),
+    "crm_abroad": (
+        "The account is not at amocrm.ru, so personal data of Russian citizens leave Russia.",
+        "Let a lawyer decide, or move the account to amoCRM: docs/how-to/law.md",
+    ),
     "basis_missing": (
         "Nobody attested the legal basis of the transfer; it is refused.",
         "Run: ident-amocrm basis attest NAME --basis consent --by WHO; what it means: docs/how-to/law.md",
