@@ -17,6 +17,7 @@ __all__ = ["AREAS", "JournalForm", "journal"]
 AREAS = {
     "все": "",
     "основание передачи": "basis.",
+    "удаление данных": "subject.",
     "подписка": "subscription.",
     "база данных": "database.",
     "amoCRM": "amocrm.",
@@ -47,6 +48,7 @@ class JournalForm(BaseModel):
     area: Literal[
         "все",
         "основание передачи",
+        "удаление данных",
         "подписка",
         "база данных",
         "amoCRM",

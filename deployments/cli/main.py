@@ -18,6 +18,7 @@ from deployments.cli import (
     configure,
     connect,
     doctor,
+    erase,
     events,
     explain,
     mapping,
@@ -55,6 +56,7 @@ app.command("doctor")(doctor.doctor)
 app.command("events")(events.events)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("erase-subject")(erase.erase_subject)
 app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)

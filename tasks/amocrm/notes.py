@@ -8,7 +8,7 @@ from typing import Any
 from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
 
-__all__ = ["add_notes", "read_notes"]
+__all__ = ["add_notes", "read_notes", "replace_note"]
 
 
 def read_notes(client: AmoClient, lead_id: int) -> list[tuple[int, str]]:
@@ -26,6 +26,12 @@ def add_notes(client: AmoClient, notes: Sequence[tuple[int, str]]) -> list[int]:
     body = [{"entity_id": lead, "note_type": "common", "params": {"text": text}} for lead, text in notes]
     answer = client.post("leads/notes", body)
     return [row["id"] for row in entities.acknowledged(answer, "notes")]
+
+
+def replace_note(client: AmoClient, lead_id: int, note_id: int, text: str) -> None:
+    """Give a plain note another text; repeating is harmless."""
+    body = {"id": note_id, "entity_id": lead_id, "note_type": "common", "params": {"text": text}}
+    client.patch("leads/notes", [body])
 
 
 def _note(row: dict[str, Any]) -> tuple[int, str]:

@@ -49,6 +49,7 @@ def operate(job: Job, told: Told) -> None:
         backfill.mark_rows(ledger, settings, account_id, {"contact": frozenset({"city"})}, by="faults")
         first = next(iter(_known(ledger, record.clinic_uid)))
         _review(ledger, record.clinic_uid, first)
+        _erase_and_admit(ledger, record.clinic_uid)
         ledger.forget(record.clinic_uid, Kind.CONTACT, [first])
         ledger.forget_sent(record.clinic_uid, Kind.CONTACT, [first])
         ledger.remove_connection(CLINIC)
@@ -67,6 +68,13 @@ def _review(ledger: Ledger, uid: str, first: int) -> None:
         uid, "faults", "patient", [RuleCount("name_present", 1, 0)], is_whole=True, keep_days=1.0
     )
     ledger.drop_settings("run:faults")
+
+
+def _erase_and_admit(ledger: Ledger, uid: str) -> None:
+    """Erase somebody whom nobody knows; tests/law kills the erasure of a patient at every step."""
+    ledger.erase(uid, [NOBODY], by="faults")
+    ledger.finish_erasure(uid, NOBODY, ())
+    ledger.lift_erasure(uid, NOBODY)
 
 
 def _known(ledger: Ledger, clinic_uid: str) -> list[int]:
