@@ -340,7 +340,7 @@ def test_killed_it_goes_on_where_it_was(
     share: float, steps: int, transferred: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "is_dead", lambda _owner: True)
-    assert steps > 60
+    assert steps > 40
     kill(transferred, max(1, round(steps * share)))
 
 

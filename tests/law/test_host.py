@@ -57,7 +57,7 @@ def test_connecting_the_health_check_and_the_doctor_warn(
     monkeypatch.setattr(health, "open_destination", lambda _ledger, _settings: Silent())
     monkeypatch.setattr(health, "read_account", lambda _client: SimpleNamespace(id=7))
     monkeypatch.setattr(health, "token_warning", lambda _account, _now: "")
-    monkeypatch.setattr(health.blocks, "load_account", lambda: None)
+    monkeypatch.setattr("tasks.blocks.load_account", lambda: None)
     monkeypatch.setattr(health, "load_mapping", lambda _ledger, _account_id: None)
     monkeypatch.setattr(health, "live_drifts", lambda _client, _mapping: [])
     checks = {one.code: one.state for one in health.check_account(ledger, settings)}
