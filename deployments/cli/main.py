@@ -21,6 +21,7 @@ from deployments.cli import (
     erase,
     events,
     explain,
+    law,
     mapping,
     reconcile,
     rejects,
@@ -57,10 +58,14 @@ app.command("events")(events.events)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("erase-subject")(erase.erase_subject)
+app.command("purge")(law.purge)
 app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 
+audit_app = typer.Typer(no_args_is_help=True, help="Who did what, for an inspection.")
+audit_app.command("export")(law.export)
+app.add_typer(audit_app, name="audit")
 basis_app = typer.Typer(no_args_is_help=True, help="On which legal basis patients are transferred.")
 basis_app.command("attest")(basis.attest)
 basis_app.command("show")(basis.show_basis)

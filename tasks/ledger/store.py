@@ -6,6 +6,7 @@ from tasks.ledger.administration import Administration, ConnectionRecord
 from tasks.ledger.database import Database
 from tasks.ledger.erasures import Erasures
 from tasks.ledger.history import History
+from tasks.ledger.inspection import Inspection
 from tasks.ledger.journal import Journal
 from tasks.ledger.quality import Quality
 from tasks.ledger.resend import Resend
@@ -18,7 +19,17 @@ __all__ = ["AppliedIndex", "ConnectionRecord", "Ledger"]
 
 
 class Ledger(
-    Snapshot, SentRows, Resend, Journal, History, Quality, Subscriptions, Waivers, Erasures, Administration
+    Snapshot,
+    SentRows,
+    Resend,
+    Journal,
+    History,
+    Quality,
+    Subscriptions,
+    Waivers,
+    Erasures,
+    Inspection,
+    Administration,
 ):
     """What was sent, what is owed, who may write, how the installation is set up.
 

@@ -75,6 +75,7 @@ def _erase_and_admit(ledger: Ledger, uid: str) -> None:
     ledger.erase(uid, [NOBODY], by="faults")
     ledger.finish_erasure(uid, NOBODY, ())
     ledger.lift_erasure(uid, NOBODY)
+    ledger.purge_rows("runs", 0.0)
 
 
 def _known(ledger: Ledger, clinic_uid: str) -> list[int]:
