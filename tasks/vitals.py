@@ -122,8 +122,10 @@ def check_basis_of(ledger: Ledger, record: ConnectionRecord) -> Check:
 
 
 def check_rows(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> Check:
-    """Check that few rows are kept back, and that no write waits for its answer."""
+    """Check that few rows are kept back, no write waits for its answer, and no erasure is left half done."""
     uid, now = record.clinic_uid, time.time()
+    if any(one.finished_at is None and now - one.asked_at > HOUR for one in ledger.erasures(uid)):
+        return Check(ROWS, CheckState.WARNING, "erasure_open")
     if any(is_unsettled(attempt, now) for attempt in ledger.open_attempts(uid)):
         return Check(ROWS, CheckState.WARNING, "unsettled")
     fresh = sum(now - reject.first_seen < HOUR for _uid, reject in ledger.rejects(uid))

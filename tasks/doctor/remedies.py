@@ -46,6 +46,10 @@ ENGLISH: Final[dict[str, tuple[str, str]]] = {
         "amoCRM's answer to some writes was lost more than 30 minutes ago, and they are not found yet.",
         "The next runs look for them. If it lasts: ident-amocrm rejects list",
     ),
+    "erasure_open": (
+        "The erasure of a person began more than an hour ago and did not end.",
+        "Repeat it and read why: ident-amocrm erase-subject NAME --patient ID; audit export tells whose.",
+    ),
     "rejects_growing": (
         "Unusually many rows were kept back within the last hour.",
         "See the reasons: ident-amocrm rejects list",
