@@ -15,7 +15,7 @@ from tasks.amocrm.pipelines import read_pipelines
 from tasks.connections import open_destination, open_source
 from tasks.destination import AmoDestination, MappedCards
 from tasks.erasing import LETTERS, Erased, Erasing, Visits, carry_out, look, tell, visits_of
-from tasks.errors import IdentAmocrmError, LeaseHeldError, NotConnectedError
+from tasks.errors import ConfigurationError, IdentAmocrmError, LeaseHeldError, NotConnectedError
 from tasks.events import emit
 from tasks.gate import live_account
 from tasks.ident.connection import database_errors
@@ -33,7 +33,7 @@ from tasks.records import Kind
 from tasks.review import LONGEST_NAME, refuse_text
 from tasks.settings import Settings
 
-__all__ = ["Erasure", "any_clinic", "erase", "lift", "rehearse"]
+__all__ = ["Erasure", "any_clinic", "erase", "lift", "refuse_nobody", "rehearse"]
 
 #: How long to wait for a run in progress, and how often to ask.
 TURN_SECONDS, ASK_SECONDS = 900.0, 2.0
@@ -77,6 +77,21 @@ def any_clinic(ledger: Ledger, name: str) -> ConnectionRecord:
     return found
 
 
+def refuse_nobody(by: str) -> None:
+    """Refuse a decision that nobody takes.
+
+    Raises:
+        ConfigurationError: When nobody is named, or the name looks like something else.
+    """
+    if not by:
+        raise ConfigurationError(
+            problem="Nobody is named who decides it.",
+            remedy="Name a person or an office: --by NAME. It is kept with the tombstone.",
+            code="nobody_decides",
+        )
+    refuse_text(by, LONGEST_NAME, "name")
+
+
 def rehearse(
     ledger: Ledger, settings: Settings, record: ConnectionRecord, patients: Sequence[int]
 ) -> Erasure:
@@ -102,7 +117,7 @@ def erase(
         ConfigurationError: When nobody is named who asks for it.
         IdentAmocrmError: When amoCRM cannot be read or written; the tombstones stand, the rest is to do.
     """
-    refuse_text(by, LONGEST_NAME, "name")
+    refuse_nobody(by)
     # First: a run that began before ends with its lease, every later one leaves them out.
     ledger.erase(record.clinic_uid, patients, by=by)
     result = Erasure()
@@ -136,7 +151,7 @@ def lift(ledger: Ledger, record: ConnectionRecord, patients: Sequence[int], *, b
     Raises:
         ConfigurationError: When nobody is named who decides it.
     """
-    refuse_text(by, LONGEST_NAME, "name")
+    refuse_nobody(by)
     lifted = [key for key in patients if ledger.lift_erasure(record.clinic_uid, key)]
     if lifted:
         emit("subject.admitted", record.clinic_uid, record.name, "warning", {"patients": len(lifted)}, ledger)

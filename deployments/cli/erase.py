@@ -35,6 +35,8 @@ def erase_subject(
     from tasks import erasure
     from tasks.settings import load_settings
 
+    if not dry_run:
+        erasure.refuse_nobody(by)
     settings, record = load_settings(), erasure.any_clinic(ledger, clinic)
     patients = sorted(set(patient))
     if lift:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from deployments.cli.main import app
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.compare import sqlite_rows
 from tasks import backup, erasure, lease
@@ -264,6 +266,42 @@ def test_a_backup_from_before_does_not_bring_them_back(person: Person, tmp_path:
     assert [one.finished_at is None for one in place.ledger.erasures()] == [False]
     assert [value for value in person.values() if value in person.cards()] == []
     stays_away(person)
+
+
+def test_while_ident_is_silent_it_stays_open_and_the_next_run_ends_it(person: Person) -> None:
+    place = person.place
+    away = place.database.with_suffix(".away")
+    place.database.rename(away)
+    done = erase(person)
+    away.rename(place.database)
+    assert not done.finished
+    assert "IDENT could not be asked" in done.warnings[0]
+    assert person.mark not in person.cards(), "what is known is cleared at once"
+    assert rows_of(person) != {}
+    place.sync()
+    assert [one.finished_at is None for one in place.ledger.erasures()] == [False]
+    stays_away(person)
+
+
+def test_the_command_shows_asks_and_tells(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = person.place
+    monkeypatch.setattr("deployments.cli.erase.open_session", lambda **_options: place.ledger)
+    run, words = CliRunner().invoke, ["erase-subject", CLINIC, "--patient", str(person.patient_id)]
+    before = place.writes()
+    shown = run(app, [*words, "--dry-run", "--output", "json"])
+    assert json.loads(shown.stdout)["patients"][0]["contacts"] == [person.contact]
+    nobody = run(app, words)
+    assert isinstance(nobody.exception, ConfigurationError)
+    assert "--by NAME" in nobody.exception.remedy
+    declined = run(app, [*words, "--by", "Юрист"], input="n\n")
+    assert declined.exit_code == 0
+    assert "nothing was changed" in declined.output
+    assert (place.writes(), place.ledger.erasures()) == (before, [])
+    done = run(app, [*words, "--by", "Юрист", "--yes"])
+    assert done.exit_code == 0, done.output
+    assert rows_of(person) == {}
+    assert "Transferred again" in run(app, [*words, "--by", "Юрист", "--lift"]).output
+    assert place.ledger.erasures() == []
 
 
 # ---- dying half-way ----------------------------------------------------------------------------------------
