@@ -8,8 +8,9 @@ nothing left.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+from uuid import uuid4
 
 import pandas as pd
 
@@ -31,7 +32,17 @@ from tasks.records import Action, AppliedRow, Kind, PlanRow, RemoteContact, Remo
 from tasks.seen import SEEN
 from tasks.workspace import Workspace
 
-__all__ = ["Erased", "Erasing", "Visits", "carry_out", "finish_erasures", "look", "tell", "visits_of"]
+__all__ = [
+    "Erased",
+    "Erasing",
+    "Visits",
+    "carry_out",
+    "erasing_id",
+    "finish_erasures",
+    "look",
+    "tell",
+    "visits_of",
+]
 
 LETTERS: Final = {Kind.CONTACT: "P", Kind.LEAD: "A"}
 #: What a plan row of a card that is cleared says it changes.
@@ -40,7 +51,10 @@ ERASED: Final = ("erased",)
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Appointments of one patient in IDENT: all of them, and the keys of the deals that they are."""
+    """Appointments of one patient in IDENT, and the keys of the deals that they are.
+
+    An appointment whose number is the key of somebody else's deal is in neither: its chain went over to them.
+    """
 
     ids: frozenset[int] = frozenset()
     roots: frozenset[int] = frozenset()
@@ -160,7 +174,9 @@ def finish_erasures(space: Workspace, load: Load) -> None:
         with database_errors(space.connection):
             return visits_of(space.reader, patient_id)
 
-    erasing = Erasing(space.ledger, load, space.client, eraser, visits)
+    # Under an id of its own: what this run plans and how that ends are compared at its end.
+    own = replace(load, run_id=erasing_id())
+    erasing = Erasing(space.ledger, own, space.client, eraser, visits)
     for patient_id in waiting:
         done = carry_out(erasing, patient_id, space.unknown)
         if done.finished:
@@ -170,6 +186,11 @@ def finish_erasures(space: Workspace, load: Load) -> None:
                 f"Patient {patient_id} was to be erased, and something is still in amoCRM. The next "
                 "run tries again."
             )
+
+
+def erasing_id() -> str:
+    """Return an id for the attempts and outcomes of an erasure."""
+    return f"erase-{uuid4().hex[:30]}"
 
 
 def tell(ledger: Ledger, clinic_uid: str, name: str, done: Erased) -> None:
@@ -271,7 +292,7 @@ def _forget(ledger: Ledger, clinic_uid: str, patient_id: int, appointments: Coll
 
 
 def visits_of(reader: IdentReader, patient_id: int) -> Visits:
-    """Return a patient's appointments; one whose chain went over to somebody else is not theirs any more.
+    """Return a patient's appointments.
 
     Raises:
         IdentAmocrmError: When IDENT cannot be read.
@@ -281,6 +302,6 @@ def visits_of(reader: IdentReader, patient_id: int) -> Visits:
     if not pages:
         return Visits()
     deals = collapse(pd.concat(pages, ignore_index=True))
-    theirs = deals[deals["patient_id"] == patient_id]
-    chains = {int(key) for key in theirs["root_id"]}
-    return Visits(frozenset(ids), frozenset(chains))
+    is_theirs = (deals["patient_id"] == patient_id).fillna(value=False).astype(bool)
+    others = {int(key) for key in deals[~is_theirs]["root_id"]}
+    return Visits(frozenset(ids - others), frozenset(int(key) for key in deals[is_theirs]["root_id"]))

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from uuid import uuid4
 
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.connections import open_destination, open_source
 from tasks.destination import AmoDestination, MappedCards
-from tasks.erasing import LETTERS, Erased, Erasing, Visits, carry_out, look, tell, visits_of
+from tasks.erasing import LETTERS, Erased, Erasing, Visits, carry_out, erasing_id, look, tell, visits_of
 from tasks.errors import ConfigurationError, IdentAmocrmError, LeaseHeldError, NotConnectedError
 from tasks.events import emit
 from tasks.gate import live_account
@@ -219,7 +218,7 @@ def _load(
 ) -> Load:
     key = settings.installation_key()
     return Load(
-        run_id=f"erase-{uuid4().hex[:30]}",
+        run_id=erasing_id(),
         clinic_uid=record.clinic_uid,
         account_id=account_id,
         destination=AmoDestination(client),

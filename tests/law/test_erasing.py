@@ -283,6 +283,47 @@ def test_while_ident_is_silent_it_stays_open_and_the_next_run_ends_it(person: Pe
     stays_away(person)
 
 
+def test_what_amocrm_refuses_stays_open_and_disturbs_no_run(person: Person) -> None:
+    place = person.place
+    refused = {"mode": "status", "status": 400, "method": "PATCH", "path_prefix": "/api/v4/contacts"}
+    for _ in range(2):
+        place.crm.admin("faults", refused)
+    assert not erase(person).finished
+    report = place.sync("full")
+    assert any("was to be erased" in line for line in report.warnings)
+    assert report.planned["contacts"] == {"create": 0, "update": 0}
+    assert place.crm.admin("faults") == []
+    place.sync()
+    assert rows_of(person) == {}
+    assert [one.finished_at is None for one in place.ledger.erasures()] == [False]
+    stays_away(person)
+
+
+def test_a_deal_that_went_over_to_somebody_else_stays_theirs(person: Person) -> None:
+    """Its number is that of an appointment of the erased person, who was there first."""
+    place, patient = person.place, person.patient_id
+    with closing(sqlite3.connect(place.database)) as link, link:
+        moved, other = link.execute(
+            "SELECT a.ID, (SELECT MIN(ID_Persons) FROM Patients WHERE ID_Persons <> ?) FROM Receptions a "
+            "WHERE a.ID_Patients = ? AND a.ID_ReceptionsTransferFrom IS NULL AND a.ID NOT IN "
+            "(SELECT ID_ReceptionsTransferFrom FROM Receptions WHERE ID_ReceptionsTransferFrom IS NOT NULL)",
+            (patient, patient),
+        ).fetchone()
+        names = [row[1] for row in link.execute("PRAGMA table_info(Receptions)")]
+        kept = ", ".join(f'"{name}"' for name in names if name not in {"ID", "ID_Patients"})
+        link.execute(
+            f"INSERT INTO Receptions (ID, ID_Patients, {kept}) SELECT 90001, ?, {kept} FROM Receptions WHERE ID = ?",
+            (other, moved),
+        )
+        link.execute("UPDATE Receptions SET ID_ReceptionsTransferFrom = ? WHERE ID = 90001", (moved,))
+    place.sync("full")
+    (row,) = place.ledger.applied_rows(place.uid, Kind.LEAD, [moved]).values()
+    assert erase(person).finished
+    assert place.ledger.applied_rows(place.uid, Kind.LEAD, [moved]) == {moved: row}
+    (deal,) = [one for one in place.crm.admin("dump")["leads"] if one["id"] == row.amo_id]
+    assert deal["name"] != CLEARED
+
+
 def test_the_command_shows_asks_and_tells(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     place = person.place
     monkeypatch.setattr("deployments.cli.erase.open_session", lambda **_options: place.ledger)
