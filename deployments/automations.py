@@ -52,6 +52,7 @@ NOTICES: Final = {
     "состояние восстановилось": ("health.recovered",),
     "передача не проходит": ("sync.failing", "sync.guard_tripped", "transfer.refused"),
     "много отклонённых строк": ("rows.many_rejected",),
+    "основание передачи": ("basis.due",),
     "подписка": ("subscription.expiring", "subscription.expired", "subscription.suspended"),
     "Prefect не работал": ("prefect.down",),
 }

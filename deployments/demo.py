@@ -166,8 +166,10 @@ def judge(demo: Demo, witness: Witness, before: View) -> View:
 
 def _connect(demo: Demo, database: Path, crm: str) -> None:
     demo.command("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database))
+    demo.command("basis", "attest", CLINIC, "--basis", "consent", "--by", "demo")
     demo.command("connect-amocrm", "--base-url", crm, "--token-file", str(demo.token_file))
-    made = demo.command("autoconfigure", "--yes")
+    # The people of the demo are invented: it shows all that can be transferred.
+    made = demo.command("autoconfigure", "--yes", "--special", "all")
     created = sum(element["action"] == "create" for element in made["elements"])
     demo.console.print(f"  {created} pipelines, stages and fields created")
     # Starting remembers how far back to go; stopped again, so that no scheduled run mixes with the proofs.

@@ -362,6 +362,7 @@ def _clinic(
     else:
         yield from attempt(area, "database", lambda: look.examine_database(settings, record, area), uid)
         yield from attempt(area, "rights", lambda: look.examine_rights(record, area), uid)
+    yield from attempt(area, "legal basis", lambda: look.examine_basis(ledger, record, area), uid)
     yield from attempt(area, "transfer", lambda: look.examine_transfer(ledger, record, area), uid)
     yield from attempt(area, "rows kept back", lambda: look.examine_rows(ledger, settings, record, area), uid)
     yield from attempt(area, "last runs", lambda: look.examine_runs(ledger, record, area), uid)

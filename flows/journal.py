@@ -16,6 +16,8 @@ __all__ = ["AREAS", "JournalForm", "journal"]
 #: What an operator chooses -> how the names of its events begin.
 AREAS = {
     "все": "",
+    "основание передачи": "basis.",
+    "удаление данных": "subject.",
     "подписка": "subscription.",
     "база данных": "database.",
     "amoCRM": "amocrm.",
@@ -45,6 +47,8 @@ class JournalForm(BaseModel):
     clinic: str = Field(default="", title="Клиника", description="Пусто — все.")
     area: Literal[
         "все",
+        "основание передачи",
+        "удаление данных",
         "подписка",
         "база данных",
         "amoCRM",

@@ -12,8 +12,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, Field
 
+from tasks.basis import MEANINGS
 from tasks.launch import Window
-from tasks.starting import begin, consider, halt
+from tasks.starting import begin, consider, halt, note_basis
 
 __all__ = ["Confirmation", "LaunchForm", "StopForm", "start_transfer", "stop_transfer"]
 
@@ -28,6 +29,9 @@ PAST = {
     "вся история": None,
 }
 WHAT = {"пациенты и приёмы": True, "только пациенты": False}
+#: What the form says where nothing is to be attested anew.
+AS_BEFORE = "как подтверждено раньше"
+BASES = {AS_BEFORE: None, **{meaning: basis for basis, meaning in MEANINGS.items()}}
 AHEAD = {"все будущие": None, "на 30 дней": 30, "на 90 дней": 90, "на 180 дней": 180}
 
 
@@ -51,6 +55,19 @@ class LaunchForm(BaseModel):
         default="все будущие",
         title="Будущие приёмы",
         description="Более поздние приёмы не передаются, пока передачу не запустят снова.",
+    )
+    basis: Literal[
+        "как подтверждено раньше",
+        "письменное согласие пациентов на передачу сведений, составляющих врачебную тайну, в CRM",
+        "обработка в медицинских целях; с владельцем CRM заключено поручение на обработку",
+        "другое основание, подтверждённое юристом клиники",
+    ] = Field(
+        default="как подтверждено раньше",
+        title="Основание передачи",
+        description=(
+            "То, что человек — пациент клиники, уже врачебная тайна (323-ФЗ, ст. 13). Без основания передача "
+            "не запускается. Подтверждает его тот, кто указан в «Кто запускает»."
+        ),
     )
     rehearse: bool = Field(
         default=False,
@@ -81,7 +98,8 @@ class Confirmation(RunInput):
 def start_transfer(launch: LaunchForm) -> State[None]:
     """Запустить передачу клиники: каждые 30 секунд, пока её не остановят.
 
-    Условия: подписка действует, база и amoCRM подключены, связка настроена. Невыполненные будут перечислены.
+    Условия: основание подтверждено, подписка действует, база и amoCRM подключены, связка настроена.
+    Невыполненные будут перечислены.
 
     Args:
         launch: Конфигурация запуска.
@@ -91,6 +109,9 @@ def start_transfer(launch: LaunchForm) -> State[None]:
         "ahead_days": AHEAD[launch.ahead],
         "deals": WHAT[launch.what],
     }
+    basis = BASES[launch.basis]
+    if basis is not None and (refused := note_basis(launch.clinic, basis.value, by=launch.started_by)):
+        return Failed(message=f"Запуск отклонён. {refused}")
     found = consider(str(flow_run.id), launch.clinic, window, rehearse=launch.rehearse)
     if found["refused"]:
         return Failed(message=f"Запуск отклонён. {found['refused']}")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
-from tasks.errors import ConfigurationError, LeaseHeldError
+from tasks.errors import ConfigurationError, LeaseHeldError, LedgerUnavailableError
 from tasks.ledger import backup
-from tasks.ledger.database import Database
+from tasks.ledger.database import HEAD, Database
+from tasks.ledger.erasures import ErasureRecord, keep_erasures
 from tasks.ledger.hashing import SCHEME, key_check
 from tasks.ledger.store import Ledger
 from tasks.settings import Settings
@@ -98,14 +102,16 @@ def restore(settings: Settings, path: Path) -> Restored:
     database = Database(settings.ledger_url)
     place = Path(database.url.database or "") if database.is_sqlite else None
     with closing(Ledger(settings.ledger_url)) as current:
-        tokens = {} if place is not None and not place.exists() else _hold(current)
+        is_new = place is not None and not place.exists()
+        tokens, erased = ({}, []) if is_new else (_hold(current), _erasures(current))
+        settle = partial(_settle, tokens=tokens, erased=erased)
         try:
             if place is not None:
                 current.close()
-                replaced, manifest = _replace_file(place, path, tokens, stamp)
+                replaced, manifest = _replace_file(place, path, settle, stamp)
             else:
                 replaced = settings.home / f"ledger-replaced-{stamp}.zip"
-                manifest = _replace_content(current, replaced, path, tokens)
+                manifest = _replace_content(current, replaced, path, settle)
         except BaseException:
             _give_back(current, tokens)
             raise
@@ -137,13 +143,26 @@ def _hold(current: Ledger) -> dict[str, int]:
     return tokens
 
 
+def _erasures(current: Ledger) -> list[ErasureRecord]:
+    """Return whom nothing may bring back, also not a backup that is older than the request."""
+    try:
+        return current.erasures() if current.database.revision() == HEAD else []
+    except (DatabaseError, LedgerUnavailableError):
+        return []  # damaged, as above
+
+
+def _settle(connection: Connection, *, tokens: dict[str, int], erased: list[ErasureRecord]) -> None:
+    backup.mark_restored(connection, tokens)
+    keep_erasures(connection, erased)
+
+
 def _give_back(current: Ledger, tokens: dict[str, int]) -> None:
     for uid, token in tokens.items():
         current.release_lease(uid, token)
 
 
 def _replace_file(
-    place: Path, path: Path, tokens: dict[str, int], stamp: str
+    place: Path, path: Path, settle: Callable[[Connection], None], stamp: str
 ) -> tuple[Path | None, backup.Manifest]:
     draft = place.with_name(f"{place.name}.restoring")
     for leftover in _files(draft):
@@ -152,9 +171,7 @@ def _replace_file(
     draft.touch(mode=0o600)
     try:
         with closing(Database(f"sqlite:///{draft}")) as fresh:
-            manifest = backup.restore_backup(
-                fresh, path, settle=lambda link: backup.mark_restored(link, tokens)
-            )
+            manifest = backup.restore_backup(fresh, path, settle=settle)
             fresh.fold()
     except BaseException:
         for leftover in _files(draft):
@@ -174,12 +191,12 @@ def _files(path: Path) -> tuple[Path, ...]:
     return (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
 
 
-def _replace_content(current: Ledger, replaced: Path, path: Path, tokens: dict[str, int]) -> backup.Manifest:
+def _replace_content(
+    current: Ledger, replaced: Path, path: Path, settle: Callable[[Connection], None]
+) -> backup.Manifest:
     current.open()
     backup.write_backup(current.database, replaced, scheme=SCHEME, key_check="")
-    return backup.restore_backup(
-        current.database, path, settle=lambda link: backup.mark_restored(link, tokens)
-    )
+    return backup.restore_backup(current.database, path, settle=settle)
 
 
 def _put_key(path: Path, content: bytes, stamp: str) -> None:

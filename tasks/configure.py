@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -115,7 +115,9 @@ def refuse_while_running(ledger: Ledger) -> None:
         )
 
 
-def propose_configuration(ledger: Ledger, settings: Settings, blocks: Sequence[Block] = BLOCKS) -> Proposal:
+def propose_configuration(
+    ledger: Ledger, settings: Settings, blocks: Sequence[Block] = BLOCKS, special: Collection[str] = ()
+) -> Proposal:
     """Compare the live account with what the transfer needs.
 
     Raises:
@@ -133,6 +135,7 @@ def propose_configuration(ledger: Ledger, settings: Settings, blocks: Sequence[B
             destination.read_custom_fields("leads"),
             current=stored_mapping(ledger, account.id),
             blocks=blocks,
+            special=special,
         )
     finally:
         client.close()
@@ -188,6 +191,7 @@ def autoconfigure(
     confirm: Callable[[Proposal], bool],
     *,
     blocks: Sequence[Block] = BLOCKS,
+    special: Collection[str] = (),
     by: str = "autoconfigure",
 ) -> tuple[Proposal, Configured | None]:
     """Propose the configuration, and create it when it is confirmed.
@@ -197,6 +201,7 @@ def autoconfigure(
         settings: The installation's settings.
         confirm: Shows the proposal to a person and returns their answer.
         blocks: Which blocks to configure.
+        special: Data of special categories that a person chose.
         by: Who does it, for the history.
 
     Returns:
@@ -205,7 +210,7 @@ def autoconfigure(
     Raises:
         TransferRefusedError: While a transfer runs: its deals would be moved by two mappings.
     """
-    proposal = propose_configuration(ledger, settings, blocks)
+    proposal = propose_configuration(ledger, settings, blocks, special)
     if not confirm(proposal):
         return proposal, None
     return proposal, carry_out(ledger, settings, proposal, by)

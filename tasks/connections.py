@@ -18,6 +18,7 @@ from tasks import blocks
 from tasks.amocrm.account import read_account
 from tasks.amocrm.authorisation import authorisation_lock
 from tasks.amocrm.client import AmoClient
+from tasks.amocrm.host import ABROAD, is_abroad
 from tasks.amocrm.pacing import Pacer
 from tasks.amocrm.token_endpoint import Integration, TokenEndpoint
 from tasks.authorisation import account_of, lock_file, token_source
@@ -271,7 +272,7 @@ def _tested(
             remedy="Create the token in the connected account, or use another IDENT_AMOCRM_HOME for it.",
             code="another_account",
         )
-    return account, list(client.warnings)
+    return account, [*client.warnings, *([ABROAD] if is_abroad(base_url) else [])]
 
 
 def _connected(account: Account, base_url: str, ledger: Ledger) -> None:

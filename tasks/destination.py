@@ -80,6 +80,14 @@ class AmoDestination:
         """Return the texts of a deal's notes, oldest first."""
         return [text for _note_id, text in sorted(notes.read_notes(self.client, lead_id))]
 
+    def numbered_notes(self, lead_id: int) -> Sequence[tuple[int, str]]:
+        """Return ids and texts of a deal's notes."""
+        return notes.read_notes(self.client, lead_id)
+
+    def replace_note(self, lead_id: int, note_id: int, text: str) -> None:
+        """Give a note another text."""
+        notes.replace_note(self.client, lead_id, note_id, text)
+
     def add_note(self, lead_id: int, text: str) -> None:
         """Write a note."""
         notes.add_notes(self.client, [(lead_id, text)])

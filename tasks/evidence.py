@@ -88,6 +88,7 @@ def collect(
         remote=remote,
         card_url=_card_url(inquiry.kind, account, amo_id),
         patient=_patient(inquiry, reading, patient_id) if patient_id is not None else None,
+        erased=(source_id if entity is Entity.PATIENT else patient_id) in inquiry.ledger.erased(inquiry.uid),
         **_progress(inquiry, root),
         **_journal(inquiry, root),
     )

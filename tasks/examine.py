@@ -20,7 +20,7 @@ from tasks.connections import AMOCRM, INSTALLATION, amocrm_account
 from tasks.doctor.findings import Finding, State
 from tasks.doctor.remedies import ENGLISH
 from tasks.errors import ConfigurationError, IdentAmocrmError, NotConnectedError
-from tasks.health import MAPPING, TOKEN, check_account
+from tasks.health import MAPPING, PLACE, TOKEN, check_account
 from tasks.health_page import AMOCRM_LIGHT
 from tasks.ident.connection import build_engine, check_server, database_errors
 from tasks.ident.drivers import find_driver, load_pyodbc
@@ -31,6 +31,7 @@ from tasks.settings import Settings
 from tasks.subscribe import standing
 from tasks.transfer import clinic_state, is_started
 from tasks.vitals import (
+    BASIS,
     CLOCK,
     CLOCK_SKEW,
     DISK,
@@ -38,6 +39,7 @@ from tasks.vitals import (
     SCHEMA,
     SUBSCRIPTION,
     TRANSFER,
+    check_basis_of,
     check_database,
     check_machine,
     check_rows,
@@ -49,6 +51,7 @@ __all__ = [
     "account_known",
     "examine_account",
     "examine_amocrm_clock",
+    "examine_basis",
     "examine_database",
     "examine_drivers",
     "examine_rights",
@@ -69,11 +72,13 @@ NAMES: Final = {
     SCHEMA: "schema",
     CLOCK: "database clock",
     TRANSFER: "transfer",
+    BASIS: "legal basis",
     ROWS: "rows kept back",
     SUBSCRIPTION: "subscription",
     DISK: "room",
     AMOCRM_LIGHT: "account",
     TOKEN: "token",
+    PLACE: "where it is kept",
     MAPPING: "mapping",
 }
 STATES: Final = {
@@ -89,6 +94,7 @@ FINE: Final = {
     AMOCRM_LIGHT: "answers, and accepts the token",
     MAPPING: "fits the account",
     DISK: "enough",
+    BASIS: "attested",
 }
 #: Not set up yet is no fault: nothing is broken.
 NOT_YET: Final = frozenset({"amocrm_not_connected"})
@@ -263,6 +269,11 @@ def _may_write(record: ConnectionRecord) -> bool:
             return may_write(engine)
     finally:
         engine.dispose()
+
+
+def examine_basis(ledger: Ledger, record: ConnectionRecord, area: str) -> Finding:
+    """Tell whether somebody attested on which legal basis the clinic's patients are transferred."""
+    return _told(check_basis_of(ledger, record), area, record.clinic_uid)
 
 
 def examine_transfer(ledger: Ledger, record: ConnectionRecord, area: str) -> Finding:

@@ -45,7 +45,18 @@ def read_patients(space: Workspace) -> None:
     _begin(space)
     with database_errors(space.connection):
         space.patients = _concat(Entity.PATIENT, space.reader.patients(None))
+    _leave_out_erased(space)
     _count_patients(space)
+
+
+def _leave_out_erased(space: Workspace) -> None:
+    """Take patients out of the frames whose cards were cleared on request, and their appointments."""
+    erased = space.ledger.erased(space.uid)
+    if erased:
+        space.patients, space.appointments = (
+            frame[~frame["patient_id"].isin(erased)].reset_index(drop=True)
+            for frame in (space.patients, space.appointments)
+        )
 
 
 def _count_patients(space: Workspace) -> None:
@@ -84,8 +95,9 @@ def read_changes(space: Workspace) -> None:
             window = Window(space.launch.start, space.launch.end)
             appointment_ids |= space.reader.appointments_of(patient_ids - known, window)
         space.appointments = _concat(Entity.APPOINTMENT, space.reader.appointments(appointment_ids))
-        space.extracted["appointments"] = len(space.appointments)
         space.parents = links(space.appointments)
+        _leave_out_erased(space)
+        space.extracted["appointments"] = len(space.appointments)
         if space.ahead is not None:
             return  # its patients are read; one that is newer comes with the next run, with all appointments
         owners = space.appointments["patient_id"].dropna().astype("int64")
@@ -94,6 +106,7 @@ def read_changes(space: Workspace) -> None:
             patient_ids |= _former_owners(space)
         wanted = None if space.full and len(patient_ids) > space.settings.database_page_size else patient_ids
         space.patients = _concat(Entity.PATIENT, space.reader.patients(wanted))
+    _leave_out_erased(space)
     _count_patients(space)
     if not space.full:
         leave_out_seen(space, due_patients, due_appointments, known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -14,6 +14,7 @@ from tasks.amocrm.account import read_account
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
+from tasks.basis import basis_warning, check_basis
 from tasks.breaker import close_breaker, refuse_while_open
 from tasks.conditions import Conditions
 from tasks.connections import (
@@ -85,12 +86,13 @@ class Sides:
     reader: IdentReader
     client: AmoClient
     found: _LiveAccount
+    warnings: list[str] = field(default_factory=list)
 
 
 def open_sides(
     ledger: Ledger, settings: Settings, record: ConnectionRecord, opened: list[Callable[[], None]]
 ) -> Sides:
-    """Look at all conditions: subscription, database, amoCRM, mapping.
+    """Look at all conditions: legal basis, subscription, database, amoCRM, mapping.
 
     Args:
         ledger: The installation's ledger.
@@ -109,15 +111,19 @@ def open_sides(
     if account is None:
         conditions.attempt(lambda: configured_mapping(ledger))
     source = conditions.attempt(lambda: _source(record, settings, ledger, opened))
+    basis = conditions.attempt(lambda: check_basis(ledger, record))
     # Last: the users are counted by an amoCRM that answers.
     conditions.attempt(lambda: check_subscription(ledger, settings, client if account else None))
     mapped = None
     if client is not None and account is not None:
         mapped = conditions.attempt(lambda: _mapped(client, ledger, account, record.clinic_uid))
     conditions.demand(ledger)
-    if client is None or source is None or mapped is None:
+    if client is None or source is None or mapped is None or basis is None:
         raise AssertionError  # an unmet condition was raised above
-    return Sides(source[0], source[1], client, mapped)
+    connection, reader = source
+    warnings = [*reader.catalogue.warnings, *client.warnings, *map(str, mapped.drifts)]
+    warnings += filter(None, [basis_warning(basis, record)])
+    return Sides(connection, reader, client, mapped, warnings)
 
 
 def _source(
@@ -182,7 +188,7 @@ def pass_gate(run_id: str, clinic: str, mode: str, *, dry_run: bool) -> Workspac
             contact_fields=found.contact_fields,
             drifts=found.drifts,
             schema=found.schema,
-            warnings=[*reader.catalogue.warnings, *client.warnings, *map(str, found.drifts)],
+            warnings=sides.warnings,
         )
     )
     tell_news(space)

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import blocks
 from tasks.amocrm.account import read_account
+from tasks.amocrm.host import is_abroad
 from tasks.authorisation import token_warning
 from tasks.blocks import slug
 from tasks.breaker import close_breaker
@@ -27,10 +28,18 @@ from tasks.lights import DATABASE
 from tasks.mappings import load_mapping
 from tasks.markdown import plain
 from tasks.settings import Settings, load_settings
-from tasks.vitals import check_database, check_machine, check_rows, check_subscribed, check_transfer
+from tasks.vitals import (
+    check_basis_of,
+    check_database,
+    check_machine,
+    check_rows,
+    check_subscribed,
+    check_transfer,
+)
 
 __all__ = [
     "MAPPING",
+    "PLACE",
     "TOKEN",
     "check_account",
     "check_clinic",
@@ -40,7 +49,7 @@ __all__ = [
 ]
 
 HEALTH = "health"
-TOKEN, MAPPING = "Токен amoCRM", "Настройка"
+TOKEN, MAPPING, PLACE = "Токен amoCRM", "Настройка", "Место хранения"
 AMOCRM_STATE = "amocrm_state"
 NOT_CONNECTED = "amocrm_not_connected"
 MANY_REJECTS = "rejects_growing"
@@ -65,6 +74,8 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
         checks = [_attempt("amoCRM", lambda: read_account(client))]
         if checks[0].state is CheckState.OK:
             close_breaker(ledger)
+        if is_abroad(str(known["base_url"])):
+            checks.append(Check(PLACE, CheckState.WARNING, "crm_abroad"))
         # After the request above, which renews OAuth tokens where it is time.
         if code := token_warning(blocks.load_account(), datetime.now(tz=UTC)):
             checks.append(Check(TOKEN, CheckState.WARNING, code))
@@ -82,9 +93,10 @@ def check_account(ledger: Ledger, settings: Settings) -> list[Check]:
 
 
 def check_clinic(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> list[Check]:
-    """Check one clinic: database, transfer, rows."""
+    """Check one clinic: database, legal basis, transfer, rows."""
     return [
         *check_database(settings, record),
+        check_basis_of(ledger, record),
         check_transfer(ledger, record),
         check_rows(ledger, settings, record),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 
@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import mark
 from tasks.destination import AmoDestination, MappedCards
+from tasks.erasing import finish_erasures
 from tasks.loading.engine import load_plan
 from tasks.loading.ports import Card, Load
 from tasks.loading.recovery import recover
@@ -22,7 +23,7 @@ from tasks.planning.diff import GONE_HASH
 from tasks.records import Action, AppliedRow, Kind, PlanRow
 from tasks.workspace import Workspace, workspace
 
-__all__ = ["apply_plan", "load", "open_load", "recover_attempts", "send_rows", "settle"]
+__all__ = ["apply_plan", "load", "open_load", "recover_attempts", "request_hasher", "send_rows", "settle"]
 
 GONE = ("gone",)
 
@@ -30,14 +31,6 @@ GONE = ("gone",)
 def open_load(space: Workspace) -> Load:
     """Return the state of a load of this run."""
     mapping = space.settled_mapping()
-    key = space.settings.installation_key()
-
-    def request_hash(payload: object) -> int:
-        # Keyed: a bare hash of a request is a guessable fingerprint of a phone.
-        text = json.dumps(payload, sort_keys=True, ensure_ascii=False, default=str)
-        digest = hashlib.blake2b(text.encode(), digest_size=8, key=key).digest()
-        return int.from_bytes(digest, "big", signed=True)
-
     return Load(
         run_id=space.run_id,
         clinic_uid=space.uid,
@@ -49,17 +42,28 @@ def open_load(space: Workspace) -> Load:
         ),
         hasher=space.hasher,
         guard=space.guard,
-        request_hash=request_hash,
+        request_hash=request_hasher(space.settings.installation_key()),
         batch_size=space.settings.batch_size,
         workers=space.settings.workers,
     )
 
 
+def request_hasher(key: bytes) -> Callable[[object], int]:
+    """Return what hashes requests: keyed, since a bare hash of one is a guessable fingerprint of a phone."""
+
+    def request_hash(payload: object) -> int:
+        text = json.dumps(payload, sort_keys=True, ensure_ascii=False, default=str)
+        digest = hashlib.blake2b(text.encode(), digest_size=8, key=key).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
+    return request_hash
+
+
 def recover_attempts(space: Workspace) -> None:
-    """Settle what an earlier run left open, before anything is read or sent."""
-    space.unknown = recover(
-        open_load(space), lambda kind, source_id: mark(space, kind, source_id), time.time()
-    )
+    """Settle what an earlier run, or the erasure of a person, left open, before anything is read or sent."""
+    run = open_load(space)
+    space.unknown = recover(run, lambda kind, source_id: mark(space, kind, source_id), time.time())
+    finish_erasures(space, run)
 
 
 def apply_plan(space: Workspace) -> Load:

@@ -51,9 +51,10 @@ def observe(space: Workspace, kind: Kind) -> list[Sight]:
 def _look(space: Workspace, kind: Kind, page: Iterable[Remote], holders: dict[int, int]) -> list[Sight]:
     """Judge entities of this clinic; all others are forgotten."""
     space.guard()
-    view = _View(space, kind)
+    view, erased = _View(space, kind), space.ledger.erased(space.uid) if kind is Kind.CONTACT else ()
     mine = [(remote, view.marked(remote)) for remote in page if not remote.is_deleted]
     mine = [(remote, key) for remote, key in mine if key is not None or remote.id in holders]
+    mine = [(remote, key) for remote, key in mine if key not in erased]
     keys = {holders[remote.id] for remote, _key in mine if remote.id in holders}
     known = space.ledger.applied_rows(space.uid, kind, keys)
     return [view.sight(remote, key, holders.get(remote.id), known) for remote, key in mine]

@@ -260,11 +260,14 @@ def _sort(space: Workspace, found: Found, kind: Kind, remotes: Iterable[RemoteCo
     index = space.ledger.applied_index(space.uid, kind)
     known = dict(zip(index.source_ids.tolist(), index.amo_ids.tolist(), strict=True))
     groups: dict[int, list[RemoteContact | RemoteLead]] = {}
+    erased = space.ledger.erased(space.uid) if kind is Kind.CONTACT else frozenset()
     for remote in remotes:
         mark = first_text(remote.values, external)
         if remote.is_deleted or not mark:
             continue
         key = parse_external_id(mark, space.uid, LETTERS[kind])
+        if key in erased:
+            continue
         if key is not None:
             groups.setdefault(key, []).append(remote)
         elif (match := MARK.fullmatch(mark)) and match[1] not in uids:

@@ -26,7 +26,14 @@ __all__ = ["new_run_id", "not_its_turn", "recorded", "timed"]
 
 #: Errors by which the gate refuses a run: a person has to do something first.
 REFUSALS = frozenset(
-    {"refused", "not_configured", "rebaseline_due", "subscription_expired", "subscription_suspended"}
+    {
+        "basis_missing",
+        "not_configured",
+        "rebaseline_due",
+        "refused",
+        "subscription_expired",
+        "subscription_suspended",
+    }
 )
 #: Prefect's tag of runs that a schedule made.
 AUTO = "auto-scheduled"

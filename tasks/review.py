@@ -23,6 +23,7 @@ from tasks.validate import rule_of
 __all__ = [
     "ENTITIES",
     "LONGEST_DAYS",
+    "LONGEST_NAME",
     "NOTE_HINT",
     "Listed",
     "Reason",
@@ -31,6 +32,7 @@ __all__ = [
     "end_of",
     "known_reason",
     "listed_rejects",
+    "refuse_text",
     "retry_rows",
     "revoke",
     "rows_held_by",

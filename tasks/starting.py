@@ -10,11 +10,12 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from tasks.basis import Basis, attest
 from tasks.blocks import slug
 from tasks.clinics import chosen_clinic
 from tasks.conditions import refusal_text
 from tasks.connections import open_ledger
-from tasks.errors import IdentAmocrmError
+from tasks.errors import ConfigurationError, IdentAmocrmError
 from tasks.events import emit
 from tasks.gate import open_sides
 from tasks.launch import NOTIFY, Window
@@ -25,7 +26,7 @@ from tasks.records import Kind
 from tasks.settings import load_settings
 from tasks.transfer import is_started, start_transfer, stop_transfer, wanted_launch
 
-__all__ = ["begin", "consider", "database_day", "halt"]
+__all__ = ["begin", "consider", "database_day", "halt", "note_basis"]
 
 #: Name of the setting, in the scope of a flow run, by which a resumed run knows that it asked already.
 ASKED: Final = "asked"
@@ -43,6 +44,33 @@ def database_day(ledger: Ledger, record: ConnectionRecord) -> date:
     finally:
         for close in reversed(opened):
             close()
+
+
+@task(name="note-basis", cache_policy=NO_CACHE, persist_result=False)
+def note_basis(clinic: str, basis: str, *, by: str) -> str:
+    """Record what the form attests about the legal basis; it stands also when the start is refused.
+
+    Args:
+        clinic: The clinic; may be empty where there is only one.
+        basis: The basis.
+        by: Who starts the transfer.
+
+    Returns:
+        Why it was refused, empty where it was not.
+    """
+    ledger = open_ledger()
+    try:
+        if not by.strip():
+            raise ConfigurationError(
+                problem="The legal basis was chosen, and nobody was named who attests it.",
+                remedy="Fill in who starts the transfer.",
+                code="basis_unnamed",
+            )
+        attest(ledger, chosen_clinic(ledger, clinic), Basis(basis), by=by.strip())
+    except IdentAmocrmError as error:
+        get_run_logger().warning("Refused: %s", error)
+        return refusal_text(error)
+    return ""
 
 
 @task(name="consider", cache_policy=NO_CACHE, persist_result=False)

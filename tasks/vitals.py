@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from tasks.amocrm.client import AmoClient
+from tasks.basis import standing
 from tasks.checks import Check, CheckState
 from tasks.connections import open_source
 from tasks.errors import IdentAmocrmError, SchemaError
@@ -22,6 +23,7 @@ from tasks.subscription.texts import action, explanation, label
 from tasks.transfer import is_started
 
 __all__ = [
+    "BASIS",
     "CLOCK",
     "CLOCK_SKEW",
     "DISK",
@@ -29,6 +31,7 @@ __all__ = [
     "SCHEMA",
     "SUBSCRIPTION",
     "TRANSFER",
+    "check_basis_of",
     "check_database",
     "check_machine",
     "check_rows",
@@ -43,6 +46,7 @@ CLOCK: Final = "Часы"
 TRANSFER: Final = "Передача"
 ROWS: Final = "Непереданные строки"
 SUBSCRIPTION: Final = "Подписка"
+BASIS: Final = "Основание передачи"
 DISK: Final = "Место на диске"
 
 LAG: Final = timedelta(minutes=10)
@@ -104,9 +108,24 @@ def check_transfer(ledger: Ledger, record: ConnectionRecord) -> Check:
     return Check(TRANSFER, CheckState.OK)
 
 
+def check_basis_of(ledger: Ledger, record: ConnectionRecord) -> Check:
+    """Check that somebody attested on which legal basis the clinic's patients are transferred."""
+    now = datetime.now(tz=UTC)
+    found = standing(ledger, record, now)
+    if found.attested is not None:
+        return Check(BASIS, CheckState.OK)
+    if found.lets_transfer(now):
+        return Check(BASIS, CheckState.WARNING, "basis_due")
+    return Check(
+        BASIS, CheckState.FAILED if is_started(ledger, record) else CheckState.WARNING, "basis_missing"
+    )
+
+
 def check_rows(ledger: Ledger, settings: Settings, record: ConnectionRecord) -> Check:
-    """Check that few rows are kept back, and that no write waits for its answer."""
+    """Check that few rows are kept back, no write waits for its answer, and no erasure is left half done."""
     uid, now = record.clinic_uid, time.time()
+    if any(one.finished_at is None and now - one.asked_at > HOUR for one in ledger.erasures(uid)):
+        return Check(ROWS, CheckState.WARNING, "erasure_open")
     if any(is_unsettled(attempt, now) for attempt in ledger.open_attempts(uid)):
         return Check(ROWS, CheckState.WARNING, "unsettled")
     fresh = sum(now - reject.first_seen < HOUR for _uid, reject in ledger.rejects(uid))

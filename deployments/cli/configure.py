@@ -39,6 +39,27 @@ def chosen_blocks(only: str) -> tuple[Block, ...]:
     return tuple(block for name, block in BLOCKS.items() if name in names)
 
 
+def chosen_special(special: str) -> frozenset[str]:
+    """Return the keys of the data that ``--special`` names.
+
+    Raises:
+        ConfigurationError: When one is unknown, or is no special category.
+    """
+    from tasks.mapping.catalogue import SPECIAL
+
+    known = {key.replace("lead.", "deal."): key for key in SPECIAL}
+    names = {name.strip() for name in special.split(",") if name.strip()}
+    if names == {"all"}:
+        return SPECIAL
+    if unknown := sorted(names - known.keys()):
+        raise ConfigurationError(
+            problem=f"These are no data of a special category: {', '.join(unknown)}.",
+            remedy=f"Name some of: {', '.join(sorted(known))}; or all. See docs/how-to/law.md",
+            code="unknown_datum",
+        )
+    return frozenset(known[name] for name in names)
+
+
 def _proposal_table(proposal: Proposal) -> Table:
     result = table("Автонастройка", "Блок", "Что", "Элемент amoCRM", "Действие", "Замечание")
     names = {block: name for name, block in BLOCKS.items()}
@@ -54,10 +75,17 @@ def autoconfigure(
     only: Annotated[
         str, typer.Option("--only", help="Only these blocks: pipelines,contact,deal; all by default.")
     ] = "",
+    special: Annotated[
+        str,
+        typer.Option(
+            help="Also transfer these data about health and treatment, off by default: contact.comment, "
+            "deal.services, …, or all. Only where the legal basis covers them: docs/how-to/law.md"
+        ),
+    ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Find or create the pipelines, stages and fields in amoCRM and save the mapping."""
-    blocks = chosen_blocks(only)
+    blocks, chosen = chosen_blocks(only), chosen_special(special)
     ledger = open_session()
     from rich.console import Console
 
@@ -69,7 +97,7 @@ def autoconfigure(
             Console().print(_proposal_table(proposal))
         return yes or typer.confirm("Создать недостающее в amoCRM?", err=True)
 
-    proposal, done = configure.autoconfigure(ledger, load_settings(), confirm, blocks=blocks)
+    proposal, done = configure.autoconfigure(ledger, load_settings(), confirm, blocks=blocks, special=chosen)
     elements = [
         {"block": element.block, "key": element.key, "name": element.name, "action": element.action}
         for element in proposal.elements

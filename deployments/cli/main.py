@@ -14,11 +14,14 @@ import typer
 
 from deployments.cli import (
     backup,
+    basis,
     configure,
     connect,
     doctor,
+    erase,
     events,
     explain,
+    law,
     mapping,
     reconcile,
     rejects,
@@ -55,10 +58,20 @@ app.command("doctor")(doctor.doctor)
 app.command("events")(events.events)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
+app.command("erase-subject")(erase.erase_subject)
+app.command("purge")(law.purge)
 app.command("explain")(explain.explain)
 app.command("up")(up.up)
 app.command("demo")(up.demo)
 
+audit_app = typer.Typer(no_args_is_help=True, help="Who did what, for an inspection.")
+audit_app.command("export")(law.export)
+app.add_typer(audit_app, name="audit")
+basis_app = typer.Typer(no_args_is_help=True, help="On which legal basis patients are transferred.")
+basis_app.command("attest")(basis.attest)
+basis_app.command("show")(basis.show_basis)
+basis_app.command("withdraw")(basis.withdraw)
+app.add_typer(basis_app, name="basis")
 mapping_app = typer.Typer(no_args_is_help=True, help="Which datum goes to which field.")
 mapping_app.command("show")(mapping.show_mapping)
 mapping_app.command("export")(mapping.export)

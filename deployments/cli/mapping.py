@@ -78,6 +78,8 @@ def import_(
     ledger = open_session()
     from tasks.flexible import import_mapping
     from tasks.mapping.document import read_document
+    from tasks.mapping.kept import special_chosen
+    from tasks.mappings import stored_mapping
     from tasks.settings import load_settings
 
     try:
@@ -88,7 +90,14 @@ def import_(
             remedy="Name a file that mapping export wrote.",
             code="mapping_document",
         ) from None
+    before = set(special_chosen(stored_mapping(ledger, _account_id(ledger))))
     saved = import_mapping(ledger, load_settings(), read_document(text), by=BY)
+    if new := sorted(set(special_chosen(saved.mapping)) - before):
+        named = ", ".join(key.replace("lead.", "deal.") for key in new)
+        say(
+            f"Warning: the file transfers data about health and treatment: {named}. The legal basis must "
+            "cover them: docs/how-to/law.md"
+        )
     lines = saved.changes or ["Изменений нет."]
     show({"changes": saved.changes}, output, "\n".join(lines))
     if saved.redirected:

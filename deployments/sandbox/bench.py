@@ -181,7 +181,8 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
-            ("autoconfigure", "--yes"),
+            ("basis", "attest", CLINIC, "--basis", "consent", "--by", "measurement"),
+            ("autoconfigure", "--yes", "--special", "all"),
             ("start", CLINIC, "--all-history"),
         ):
             command(folder, around, *words)

@@ -9,7 +9,7 @@ from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
 from tasks.errors import AmbiguousWriteError
 
-__all__ = ["add_notes", "read_notes"]
+__all__ = ["add_notes", "read_notes", "replace_note"]
 
 
 def read_notes(client: AmoClient, lead_id: int) -> list[tuple[int, str]]:
@@ -38,6 +38,12 @@ def add_notes(client: AmoClient, notes: Sequence[tuple[int, str]]) -> list[int]:
             code="not_named",
         )
     return named
+
+
+def replace_note(client: AmoClient, lead_id: int, note_id: int, text: str) -> None:
+    """Give a plain note another text; repeating is harmless."""
+    body = {"id": note_id, "entity_id": lead_id, "note_type": "common", "params": {"text": text}}
+    client.patch("leads/notes", [body])
 
 
 def _note(row: dict[str, Any]) -> tuple[int, str]:

@@ -17,6 +17,18 @@ ENGLISH: Final[dict[str, tuple[str, str]]] = {
         "The clocks of the database's server and of this machine differ by more than 5 minutes.",
         "Let both set their clocks by the network, and check the clinic's zone in its block.",
     ),
+    "crm_abroad": (
+        "The account is not at amocrm.ru, so personal data of Russian citizens leave Russia.",
+        "Let a lawyer decide, or move the account to amoCRM: docs/how-to/law.md",
+    ),
+    "basis_missing": (
+        "Nobody attested the legal basis of the transfer; it is refused.",
+        "Run: ident-amocrm basis attest NAME --basis consent --by WHO; what it means: docs/how-to/law.md",
+    ),
+    "basis_due": (
+        "The transfer runs, and its legal basis is not attested yet; it stops two weeks after the upgrade.",
+        "Run: ident-amocrm basis attest NAME --basis consent --by WHO; what it means: docs/how-to/law.md",
+    ),
     "stopped": ("The transfer is stopped.", "When everything is ready: ident-amocrm start NAME"),
     "never_run": (
         "No run has ended well yet.",
@@ -33,6 +45,10 @@ ENGLISH: Final[dict[str, tuple[str, str]]] = {
     "unsettled": (
         "amoCRM's answer to some writes was lost more than 30 minutes ago, and they are not found yet.",
         "The next runs look for them. If it lasts: ident-amocrm rejects list",
+    ),
+    "erasure_open": (
+        "The erasure of a person began more than an hour ago and did not end.",
+        "Repeat it and read why: ident-amocrm erase-subject NAME --patient ID; audit export tells whose.",
     ),
     "rejects_growing": (
         "Unusually many rows were kept back within the last hour.",

@@ -207,6 +207,7 @@ class Facts:
         gone_once: Whether the last full read missed it.
         remote: ``None`` when there is no card to look for.
         card_url: Link to the card.
+        erased: Whether the person's cards were cleared on request, so that they are never sent again.
     """
 
     clinic: str
@@ -234,6 +235,7 @@ class Facts:
     remote: RemoteFacts | None = None
     card_url: str = ""
     patient: PatientFacts | None = None
+    erased: bool = False
 
     @property
     def is_known(self) -> bool:

@@ -244,6 +244,10 @@ VERDICTS: Final[dict[str, Pair]] = {
         "The slot has no patient; such slots are not transferred.",
         "В записи нет пациента; такие записи не передаются.",
     ),
+    "erased": (
+        "The person's data were erased from amoCRM on request; they are never sent again.",
+        "Данные человека удалены из amoCRM по запросу; они больше не передаются.",
+    ),
     "gone": ("It is no longer in IDENT.", "Строки больше нет в IDENT."),
     "unknown_id": (
         "Neither IDENT nor the ledger knows this id.",

@@ -89,6 +89,10 @@ REMEDIES: Final[dict[str, Pair]] = {
         "amoCRM keeps the card {amo_id} as it is; to update it: ident-amocrm start {clinic} --history-days N",
         "Карточка {amo_id} остаётся как есть; чтобы обновить: ident-amocrm start {clinic} --history-days N",
     ),
+    "admit": (
+        "If the person agreed again: ident-amocrm erase-subject {clinic} --lift, with the patient's number",
+        "Если человек снова согласился: ident-amocrm erase-subject {clinic} --lift и номер пациента",
+    ),
     "check_id": (
         "Check the id and the clinic (--clinic); a patient's is the number of the person in IDENT.",
         "Проверьте номер и клинику; номер пациента — это номер человека в IDENT.",

@@ -50,6 +50,7 @@ class Verdict(StrEnum):
     STOPPED = "stopped"
     RUNS_FAIL = "runs_fail"
     NOT_READ_YET = "not_read_yet"
+    ERASED = "erased"
 
 
 ARRIVED = frozenset({Verdict.TRANSFERRED, Verdict.UPDATE_WAITING})
@@ -95,6 +96,7 @@ Rule = Callable[[Facts], Judgement | None]
 def judge(facts: Facts) -> Judgement:
     """Return the verdict; the first rule that has something to say decides."""
     rules: tuple[Rule, ...] = (
+        _erased,
         _existence,
         _lost_answer,
         _removed_in_amocrm,
@@ -110,6 +112,10 @@ def judge(facts: Facts) -> Judgement:
 
 
 # ---- is it there at all ------------------------------------------------------------------------------------
+
+
+def _erased(facts: Facts) -> Judgement | None:
+    return Judgement(Verdict.ERASED, "admit", "never", {"clinic": facts.argument}) if facts.erased else None
 
 
 def _existence(facts: Facts) -> Judgement | None:

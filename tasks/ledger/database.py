@@ -17,7 +17,7 @@ from tasks.errors import ConfigurationError, LedgerUnavailableError
 __all__ = ["HEAD", "Database", "file_of"]
 
 #: Revision that this code works with; a test compares it with the newest migration.
-HEAD = "0004"
+HEAD = "0005"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_203_915  # any number: PostgreSQL's advisory locks are named by one
 

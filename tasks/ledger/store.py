@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tasks.ledger.administration import Administration, ConnectionRecord
 from tasks.ledger.database import Database
+from tasks.ledger.erasures import Erasures
 from tasks.ledger.history import History
+from tasks.ledger.inspection import Inspection
 from tasks.ledger.journal import Journal
 from tasks.ledger.quality import Quality
 from tasks.ledger.resend import Resend
@@ -16,7 +18,19 @@ from tasks.ledger.waivers import Waivers
 __all__ = ["AppliedIndex", "ConnectionRecord", "Ledger"]
 
 
-class Ledger(Snapshot, SentRows, Resend, Journal, History, Quality, Subscriptions, Waivers, Administration):
+class Ledger(
+    Snapshot,
+    SentRows,
+    Resend,
+    Journal,
+    History,
+    Quality,
+    Subscriptions,
+    Waivers,
+    Erasures,
+    Inspection,
+    Administration,
+):
     """What was sent, what is owed, who may write, how the installation is set up.
 
     Every method is one short transaction; the object may be shared by threads.

@@ -9,6 +9,7 @@ __all__ = [
     "attempt",
     "audit",
     "connection",
+    "erasure",
     "invoice",
     "lease",
     "metadata",
@@ -204,6 +205,17 @@ quality = sa.Table(
     sa.Column("failed", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("ix_quality_clinic_uid_at", "clinic_uid", "at"),
+)
+
+#: Whom a clinic never transfers again.
+erasure = sa.Table(
+    "erasure",
+    metadata,
+    sa.Column("clinic_uid", UID, primary_key=True),
+    sa.Column("patient_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("asked_by", CODE, nullable=False),
+    sa.Column("finished_at", sa.Float),  # when the cards were cleared and all else removed
 )
 
 watermark = sa.Table(

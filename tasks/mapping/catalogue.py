@@ -25,6 +25,8 @@ __all__ = [
     "PRIMARY_LABELS",
     "SEX_LABELS",
     "SHARING",
+    "SPECIAL",
+    "SPECIAL_NOTE",
     "STAGES",
     "STATUS_LABELS",
     "STATUS_NAMES",
@@ -111,6 +113,7 @@ class FieldDefault:
         enum_code: Kind of phone or e-mail.
         api_only: Whether a person may edit the field in amoCRM.
         required: Whether it must be transferred; marked * in the forms.
+        special: Whether it tells of health or treatment: not transferred unless a person chose it.
     """
 
     datum: str
@@ -124,6 +127,7 @@ class FieldDefault:
     enum_code: str | None = None
     api_only: bool = False
     required: bool = False
+    special: bool = False
 
     @property
     def fitting(self) -> tuple[str, ...]:
@@ -173,6 +177,11 @@ def _builtin(datum: Builtin, name: str, policy: Policy, *, required: bool = True
     )
 
 
+def _special(default: FieldDefault) -> FieldDefault:
+    """Mark what tells, or easily tells, of a person's health: a special category (152-FZ art. 10)."""
+    return replace(default, special=True)
+
+
 _YIELD = Policy.OVERWRITE_UNLESS_EDITED
 
 CONTACT_EXTERNAL: Final = FieldDefault(
@@ -193,7 +202,7 @@ CONTACT_CARD: Final[tuple[FieldDefault, ...]] = (
     _field("city", "IDENT: Город", "text"),
     _field("card_number", "IDENT: Номер карты", "text"),
     _field("guardian_name", "IDENT: Законный представитель", "text"),
-    _field("comment", "IDENT: Комментарий к пациенту", "textarea", _YIELD),
+    _special(_field("comment", "IDENT: Комментарий к пациенту", "textarea", _YIELD)),
     _field("ad_source", "IDENT: Источник рекламы", "text"),
     _field("attending_doctor", "IDENT: Лечащий врач", "text"),
     _field("archived", "IDENT: В архиве", "checkbox"),
@@ -218,20 +227,34 @@ LEAD_CARD: Final[tuple[FieldDefault, ...]] = (
     _deal("bill_issued_at", "IDENT: Счёт выдан", "date_time"),
     _deal("cancelled_at", "IDENT: Отменён", "date_time"),
     _deal("cancel_reason", "IDENT: Причина отмены", "text"),
-    _deal("cancel_comment", "IDENT: Комментарий к отмене", "textarea"),
+    _special(_deal("cancel_comment", "IDENT: Комментарий к отмене", "textarea")),
     _deal("is_no_show", "IDENT: Не пришёл", "checkbox"),
     _deal("doctor", "IDENT: Врач", "text"),
-    _deal("speciality", "IDENT: Специальность", "text"),
+    _special(_deal("speciality", "IDENT: Специальность", "text")),
     _deal("cabinet", "IDENT: Кабинет", "text"),
     _deal("branch", "IDENT: Филиал", "text"),
-    _deal("services", "IDENT: Услуги", "textarea"),
+    _special(_deal("services", "IDENT: Услуги", "textarea")),
     _deal("amount", "IDENT: Сумма счёта", "numeric"),
     _deal("paid", "IDENT: Оплачено", "numeric"),
     _deal("debt", "IDENT: Долг по приёму", "numeric"),
-    _deal("comment", "IDENT: Комментарий к приёму", "textarea", _YIELD),
+    _special(_deal("comment", "IDENT: Комментарий к приёму", "textarea", _YIELD)),
     _deal("source", "IDENT: Источник записи", "text"),
     _deal("is_primary", "IDENT: Вид приёма", "select", options=tuple(PRIMARY_LABELS.values())),
     _deal("created_at", "IDENT: Запись создана", "date_time"),
+)
+
+
+#: Keys of the data that are not transferred unless a person chose them.
+SPECIAL: Final = frozenset(
+    f"{card}.{default.datum}"
+    for card, defaults in (("contact", CONTACT_CARD), ("lead", LEAD_CARD))
+    for default in defaults
+    if default.special
+)
+#: What choosing one of them means, where it is chosen.
+SPECIAL_NOTE: Final = (
+    "сведения о здоровье и лечении — особая категория (152-ФЗ, ст. 10). Передавайте, только если их "
+    "охватывает подтверждённое основание: их увидят пользователи amoCRM"
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tasks.mapping.catalogue import PIPELINES, STATUS_LABELS, STATUS_NAMES, TYPE_NAMES
+from tasks.mapping.catalogue import PIPELINES, SPECIAL_NOTE, STATUS_LABELS, STATUS_NAMES, TYPE_NAMES
 from tasks.mapping.difference import NULL_NAMES, POLICY_NAMES
 from tasks.mapping.model import (
     DEAL_NAME_PARTS,
@@ -202,7 +202,8 @@ def card_form(mapping: CardMapping, card: str, fields: Sequence[CustomField]) ->
             continue  # what leaves no choice is not asked about, and stays
         kinds = " / ".join(TYPE_NAMES.get(kind, kind) for kind in default.fitting)
         title = f"{default.title}{' *' if default.required else ''} — тип поля: {kinds}"
-        asked.append(choice(default.datum, title, pairs, chosen))
+        hint = f"Внимание: {SPECIAL_NOTE}." if default.special else ""
+        asked.append(choice(default.datum, title, pairs, chosen, hint))
     name = {"contact": "Карточка контакта", "lead": "Карточка сделки"}[card]
     text = f"## {name}\n\nДля каждых данных IDENT выберите поле amoCRM подходящего типа. * — обязательно."
     return Form(title=name, text=text, questions=tuple(asked))
@@ -301,7 +302,9 @@ def owners_form(
         title="Название сделки *",
         kind="text",
         default=mapping.deal_name,
-        hint="Можно: " + ", ".join(f"{{{part}}}" for part in DEAL_NAME_PARTS),
+        hint="Можно: "
+        + ", ".join(f"{{{part}}}" for part in DEAL_NAME_PARTS)
+        + f". {{speciality}} — {SPECIAL_NOTE}.",
     )
     everyone = choice("responsible", "Ответственный", people, str(mapping.responsible_user_id or NOBODY))
     asked = [name, everyone]

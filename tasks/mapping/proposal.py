@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -15,12 +15,14 @@ from tasks.mapping.catalogue import (
     LEAD_EXTERNAL,
     PIPELINES,
     SHARING,
+    SPECIAL_NOTE,
     STAGES,
     TYPE_NAMES,
     FieldDefault,
 )
-from tasks.mapping.model import FieldRule, PipelineRule, Policy, StageKey
+from tasks.mapping.kept import candidates_of, kept, without_special
 from tasks.mapping.model import Mapping as CardMapping
+from tasks.mapping.model import PipelineRule, StageKey
 from tasks.mapping.similarity import ALIKE, assign, likeness
 from tasks.mapping.stages import LOST, UNSORTED, WON
 from tasks.mapping.synonyms import CONTACT_NAMES, LEAD_NAMES, PIPELINE_NAMES, STAGE_NAMES
@@ -130,8 +132,11 @@ def propose(
     *,
     current: CardMapping | None = None,
     blocks: Sequence[Block] = BLOCKS,
+    special: Collection[str] = (),
 ) -> Proposal:
     """Compare what the transfer needs with what an account has.
+
+    Data about health and treatment are proposed to be left out, unless the mapping in force has them.
 
     Args:
         account: The account.
@@ -140,13 +145,14 @@ def propose(
         lead_fields: All fields of its deals.
         current: The mapping in force: what it chose and still exists is proposed again.
         blocks: Which blocks.
+        special: Keys of ``SPECIAL`` that a person chose nevertheless.
     """
     elements: list[Element] = []
     if "pipelines" in blocks:
         elements += _pipelines(pipelines, current)
     for block, fields in (("contact", contact_fields), ("lead", lead_fields)):
         if block in blocks:
-            elements += _fields(block, fields, current)  # type: ignore[arg-type]
+            elements += _fields(block, fields, current, special)  # type: ignore[arg-type]
     return Proposal(account=account, elements=tuple(elements), blocks=tuple(blocks))
 
 
@@ -298,19 +304,12 @@ def _without(pipeline: Pipeline, taken: set[int]) -> Pipeline:
 # ---- fields ------------------------------------------------------------------------------------------------
 
 
-def candidates_of(default: FieldDefault, fields: Sequence[CustomField]) -> list[CustomField]:
-    """Return the fields of an account that can hold a datum: of a fitting type, and open to people."""
-    own = [field for field in fields if default.owns(field.code)]
-    if default.type == "multitext" or default.api_only:
-        # A field that people may edit is no place for our mark, whatever it is called.
-        return [field for field in own if field.type == default.type]
-    others = [field for field in fields if not field.is_api_only and field not in own]
-    return [field for field in (*own, *others) if field.type in default.fitting]
-
-
-def _fields(block: Block, fields: Sequence[CustomField], current: CardMapping | None) -> list[Element]:
+def _fields(
+    block: Block, fields: Sequence[CustomField], current: CardMapping | None, special: Collection[str]
+) -> list[Element]:
     defaults = [default for default in CARDS[block] if default.builtin is None]
-    chosen, skipped = _kept(block, defaults, fields, current)
+    chosen, skipped = kept(block, defaults, fields, current)
+    skipped = without_special(block, defaults, current, special, skipped)
     taken = {field.id for field in chosen.values()}
     for default in defaults:
         if default.datum not in chosen and default.datum not in skipped:
@@ -342,6 +341,8 @@ def _fields(block: Block, fields: Sequence[CustomField], current: CardMapping | 
             if unfit is not None and alike(default.datum, unfit) >= ALIKE:
                 kind = TYPE_NAMES.get(unfit.type, unfit.type)
                 note = f"поле «{unfit.name}» не подходит: {kind}"
+        if default.special:
+            note = "; ".join(filter(None, (note, SPECIAL_NOTE)))
         elements.append(_field_element(block, default, fields, found, default.datum in skipped, note))
     return elements
 
@@ -369,29 +370,3 @@ def _field_element(
             Candidate(id=one.id, name=one.name, type=one.type) for one in candidates_of(default, fields)
         ),
     )
-
-
-def _kept(
-    block: Block, defaults: Sequence[FieldDefault], fields: Sequence[CustomField], current: CardMapping | None
-) -> tuple[dict[str, CustomField], set[str]]:
-    """Return what the mapping in force chose and still fits, and what it leaves out."""
-    if current is None:
-        return {}, set()
-    rules: dict[str, FieldRule] = {rule.datum: rule for rule in getattr(current, block)}
-    chosen: dict[str, CustomField] = {}
-    skipped: set[str] = set()
-    for default in defaults:
-        rule = rules.get(default.datum)
-        if default.api_only:
-            ids = {current.contact_external_field if block == "contact" else current.lead_external_field}
-        elif rule is None:
-            continue
-        elif rule.policy is Policy.NEVER:
-            skipped.add(default.datum)
-            continue
-        else:
-            ids = {rule.field_id} - {None}  # type: ignore[assignment]
-        found = [field for field in candidates_of(default, fields) if field.id in ids]
-        if found:
-            chosen[default.datum] = found[0]
-    return chosen, skipped

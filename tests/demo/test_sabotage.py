@@ -33,7 +33,8 @@ database, url, token = sys.argv[1:]
 for arguments in (
     ["connect-database", "demo", "--driver", "sqlite", "--database", database],
     ["connect-amocrm", "--base-url", url, "--token-file", token],
-    ["autoconfigure", "--yes"],
+    ["basis", "attest", "demo", "--basis", "consent", "--by", "test"],
+    ["autoconfigure", "--yes", "--special", "all"],
     ["start", "demo", "--history-days", "30"],
     ["sync", "demo"],
 ):

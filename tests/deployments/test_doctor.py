@@ -109,6 +109,7 @@ def test_a_clinic_that_is_well(clinic: SandboxInstallation) -> None:
         "schema",
         "database clock",
         "rights",
+        "legal basis",
         "transfer",
         "rows kept back",
         "last runs",

@@ -32,6 +32,7 @@ from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
 from deployments.sandbox.compare import CONTACT_MARK, LEAD_MARK, differences, read_crm, sqlite_rows
 from deployments.sandbox.expected import expect
+from tasks.basis import MEANINGS, Basis
 from tasks.blocks import slug
 from tasks.hints import HINTS
 from tasks.ledger.store import Ledger
@@ -128,7 +129,8 @@ class Day:
         return self.running.do("connect-database", {"database": {"clinic": clinic, "block": block}})
 
     def form(self, clinic: str, **values: Any) -> dict[str, Any]:
-        return {"launch": {"clinic": clinic, "past": "вся история", **values}}
+        attested = {"basis": MEANINGS[Basis.CONSENT], "started_by": "Администратор"}
+        return {"launch": {"clinic": clinic, "past": "вся история", **attested, **values}}
 
     def check_health(self) -> tuple[str, str]:
         """Run the health check; one that meets the scheduled one gives way to it."""
@@ -211,7 +213,7 @@ def test_amocrm_is_connected_by_its_block(day: Day) -> None:
     day.running.fill_in("amocrm-account", "amocrm", {"base_url": day.crm.url, "token": TOKEN})
     assert day.running.do("connect-amocrm")[0] == "Completed"
     assert DONE in day.running.artifact("connect-amocrm")
-    day.command("autoconfigure", "--yes")
+    day.command("autoconfigure", "--yes", "--special", "all")
 
 
 def test_a_form_is_left_waiting(day: Day) -> None:

@@ -31,6 +31,7 @@ from flows.explain import Question
 from flows.explain import explain as explain_flow
 from flows.sync import sync
 from tasks.amocrm.contacts import create_contacts
+from tasks.basis import Basis, attest
 from tasks.configure import autoconfigure
 from tasks.connections import connect_amocrm, connect_database, open_destination, open_ledger
 from tasks.errors import IdentAmocrmError
@@ -39,6 +40,7 @@ from tasks.explaining.story import Story
 from tasks.frames import Entity
 from tasks.ident.connection import IdentConnection
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.mapping.catalogue import SPECIAL
 from tasks.settings import load_settings
 from tasks.transfer import start_transfer, stop_transfer
 from tests.support import quick_gate
@@ -141,8 +143,9 @@ def _opened(folder: Path, crm: StandIn, patch: pytest.MonkeyPatch) -> Iterator[S
     store = SqliteStore(database)
     connection = IdentConnection(driver="sqlite", database=str(database), timezone=TIMEZONE)
     record = connect_database(CLINIC, connection, ledger).record
+    attest(ledger, record, Basis.CONSENT, by="test")
     connect_amocrm(crm.url, SecretStr(TOKEN), ledger)
-    autoconfigure(ledger, load_settings(), lambda _proposal: True)
+    autoconfigure(ledger, load_settings(), lambda _proposal: True, special=SPECIAL)
     tomorrow = datetime.combine(now().date(), time()) + timedelta(days=1)
     candidates = Candidates(store, tomorrow, random.Random(1))
     try:

@@ -485,6 +485,7 @@ CASES: dict[str, tuple[Facts, Verdict, str, str, int]] = {
         2,
     ),
     "not read yet": (PATIENT, Verdict.NOT_READ_YET, "sync_full", "next_tick", 2),
+    "erased": (replace(PATIENT, erased=True), Verdict.ERASED, "admit", "never", 2),
 }
 
 

@@ -8,9 +8,10 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from tasks import backfill, backup, blocks, configure, connections, subscribe, transfer
+from tasks import backfill, backup, basis, blocks, configure, connections, subscribe, transfer
 from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import Ledger
+from tasks.mapping.catalogue import SPECIAL
 from tasks.records import MAYBE_REMOVED, Kind, Waiver
 from tasks.settings import load_settings
 from tests.faults.child import CLINIC, TOKEN, Job, Told
@@ -26,8 +27,9 @@ def set_up(job: Job, told: Told) -> None:
     connections.connect_database(CLINIC, blocks.load_database(CLINIC), ledger)
     connections.connect_amocrm(job.url, SecretStr(TOKEN), ledger)
     record = ledger.connection(CLINIC)
+    basis.attest(ledger, record, basis.Basis.CONSENT, by="faults")
     if not transfer.is_started(ledger, record):
-        configure.autoconfigure(ledger, load_settings(), lambda _proposal: True)
+        configure.autoconfigure(ledger, load_settings(), lambda _proposal: True, special=SPECIAL)
     transfer.start_transfer(ledger, record, datetime.now(tz=UTC).date(), history_days=None, by="faults")
     told.answer = record.clinic_uid
 
@@ -47,6 +49,7 @@ def operate(job: Job, told: Told) -> None:
         backfill.mark_rows(ledger, settings, account_id, {"contact": frozenset({"city"})}, by="faults")
         first = next(iter(_known(ledger, record.clinic_uid)))
         _review(ledger, record.clinic_uid, first)
+        _erase_and_admit(ledger, record.clinic_uid)
         ledger.forget(record.clinic_uid, Kind.CONTACT, [first])
         ledger.forget_sent(record.clinic_uid, Kind.CONTACT, [first])
         ledger.remove_connection(CLINIC)
@@ -65,6 +68,14 @@ def _review(ledger: Ledger, uid: str, first: int) -> None:
         uid, "faults", "patient", [RuleCount("name_present", 1, 0)], is_whole=True, keep_days=1.0
     )
     ledger.drop_settings("run:faults")
+
+
+def _erase_and_admit(ledger: Ledger, uid: str) -> None:
+    """Erase somebody whom nobody knows; tests/law kills the erasure of a patient at every step."""
+    ledger.erase(uid, [NOBODY], by="faults")
+    ledger.finish_erasure(uid, NOBODY, ())
+    ledger.lift_erasure(uid, NOBODY)
+    ledger.purge_rows("runs", 0.0)
 
 
 def _known(ledger: Ledger, clinic_uid: str) -> list[int]:

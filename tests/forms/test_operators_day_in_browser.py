@@ -15,6 +15,7 @@ import pytest
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
+from tasks.basis import MEANINGS, Basis
 from tasks.blocks import slug
 from tasks.hints import HINTS
 from tasks.lights import DATABASE, DONE, FAILED
@@ -70,6 +71,7 @@ def launch(day: Day) -> str:
     form = day.operator.start_form("start-transfer")
     day.operator.write(form, "Клиника", CLINIC)
     day.operator.choose(form, "Прошедшие приёмы", "за 30 дней")
+    day.operator.choose(form, "Основание передачи", MEANINGS[Basis.CONSENT])
     day.operator.write(form, "Кто запускает", "Администратор")
     day.operator.picture_of(form, "operate-start.png")
     return day.operator.starts(form)

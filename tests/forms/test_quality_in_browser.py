@@ -23,7 +23,7 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     (home / "token").write_text(TOKEN, encoding="utf-8")
     with StandIn(token=TOKEN, limit=None, index_lag=0) as crm, operating(home, crm) as found:
         found.command("connect-amocrm", "--base-url", crm.url, "--token-file", str(home / "token"))
-        found.command("autoconfigure", "--yes")
+        found.command("autoconfigure", "--yes", "--special", "all")
         yield found
 
 
@@ -32,6 +32,7 @@ def test_the_table_of_quality_leads_to_the_pages(operator: Operator) -> None:
     today = clinic_now().date()
     write_sqlite(generate(ClinicSpec(today=today, patients=120, appointments=360, dirty=True)), database)
     operator.command("connect-database", "Север", "--driver", "sqlite", "--database", str(database))
+    operator.command("basis", "attest", "Север", "--basis", "consent", "--by", "Главный врач")
     operator.command("start", "Север", "--all-history")
 
     def table() -> Any:

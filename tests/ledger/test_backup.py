@@ -62,6 +62,7 @@ def fill(ledger: Ledger) -> None:
     )
     ledger.add_rejects("u", [Reject("patient", 4, "rule", "phone_mobile")])
     ledger.waive("u", [Waiver("patient", None, "rule", "Согласовано", "Аналитик", 9.5, 1.5)])
+    ledger.erase("u", [5], by="Юрист")
     ledger.record_quality("u", "r1", "patient", [RuleCount("rule", 5, 1)], is_whole=True, keep_days=30)
     ledger.move_watermark("u", {"mark": {"row_version": "00ff"}})
     ledger.acquire_lease("u", "somebody", 60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import MappingError
 from tasks.mapping.autoconfigure import apply, propose
-from tasks.mapping.catalogue import CONTACT_CARD, LEAD_CARD, TYPE_NAMES
+from tasks.mapping.catalogue import CONTACT_CARD, LEAD_CARD, SPECIAL, SPECIAL_NOTE, TYPE_NAMES
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mapping.model import Policy, StageKey
 from tasks.mapping.proposal import Block, Decision, Proposal, decide
@@ -22,10 +22,21 @@ from tasks.records import CustomField, FieldEnum, Pipeline, Stage
 from tests.mapping.test_stages_and_autoconfigure import ACCOUNT, Crm
 
 
-def proposed(crm: Crm, current: CardMapping | None = None, blocks: Sequence[Block] | None = None) -> Proposal:
+def proposed(
+    crm: Crm,
+    current: CardMapping | None = None,
+    blocks: Sequence[Block] | None = None,
+    special: Collection[str] = SPECIAL,
+) -> Proposal:
     chosen = blocks or ("pipelines", "contact", "lead")
     return propose(
-        ACCOUNT, crm.pipelines, crm.fields["contacts"], crm.fields["leads"], current=current, blocks=chosen
+        ACCOUNT,
+        crm.pipelines,
+        crm.fields["contacts"],
+        crm.fields["leads"],
+        current=current,
+        blocks=chosen,
+        special=special,
     )
 
 
@@ -161,7 +172,7 @@ def test_a_person_may_choose_rename_and_leave_out() -> None:
     assert mapping.repeat.stages[StageKey.PLANNED] == 602
     assert mapping.repeat.stages[StageKey.RESCHEDULED] is None
     before = crm.created
-    again = proposed(crm, mapping)
+    again = proposed(crm, mapping, special=())
     assert {one.action for one in again.elements} == {"reuse", "skip"}
     assert apply(again, crm, mapping) == mapping
     assert crm.created == before
@@ -302,3 +313,64 @@ def test_autoconfiguring_any_account_twice_is_the_same_as_once(
     assert crm.created == created
     for entity, fields in had.items():
         assert [replace(field, enums=()) for field in crm.fields[entity]][: len(fields)] == fields
+
+
+# ---- data about health and treatment -----------------------------------------------------------------------
+
+
+def transferred(mapping: CardMapping) -> set[str]:
+    cards = {"contact": mapping.contact, "lead": mapping.lead}
+    return {
+        f"{card}.{rule.datum}"
+        for card, rules in cards.items()
+        for rule in rules
+        if rule.policy is not Policy.NEVER
+    }
+
+
+def test_what_tells_of_health_is_off_until_it_is_chosen() -> None:
+    assert {
+        "contact.comment",
+        "lead.cancel_comment",
+        "lead.comment",
+        "lead.services",
+        "lead.speciality",
+    } == SPECIAL
+    crm = Crm()
+    crm.fields["leads"].append(CustomField(31, "Услуги", "textarea"))
+    proposal = proposed(crm, special=())
+    off = [one for one in proposal.elements if one.action == "skip"]
+    assert {one.key for one in off} == SPECIAL
+    assert all(SPECIAL_NOTE in one.note for one in off)
+    mapping = apply(proposal, crm)
+    assert not transferred(mapping) & SPECIAL
+    made = {field.code for card in crm.fields.values() for field in card}
+    assert "IDENT_APPOINTMENT_SERVICES" not in made
+    assert {"IDENT_APPOINTMENT_DOCTOR", "IDENT_APPOINTMENT_CANCEL_REASON"} <= made
+
+
+def test_it_is_chosen_by_name_in_the_form_and_by_the_option() -> None:
+    crm = Crm()
+    by_option = apply(proposed(crm, special={"lead.services"}), crm)
+    assert transferred(by_option) & SPECIAL == {"lead.services"}
+    proposal = proposed(Crm(), special=())
+    form = block_form(proposal, "lead")
+    question = next(one for one in form.questions if one.name == "lead_services")
+    assert question.default == "skip"
+    assert SPECIAL_NOTE in question.hint
+    assert SPECIAL_NOTE in form.text
+    chosen = decide(proposal, {"lead.services": Decision(action="create")})
+    assert transferred(apply(chosen, Crm())) & SPECIAL == {"lead.services"}
+
+
+def test_what_a_saved_mapping_has_stays_chosen_and_what_it_leaves_out_stays_out() -> None:
+    crm = Crm()
+    before = apply(proposed(crm, special={"lead.services", "contact.comment"}), crm)
+    assert transferred(apply(proposed(crm, before, special=()), crm, before)) == transferred(before)
+    # Its field was deleted in amoCRM: it is still chosen, and gets a new one.
+    crm.fields["leads"] = [one for one in crm.fields["leads"] if one.code != "IDENT_APPOINTMENT_SERVICES"]
+    again = proposed(crm, before, special=())
+    assert {one.key for one in again.elements if one.action == "create"} == {"lead.services"}
+    # And chosen later, by its name, although the mapping left it out.
+    more = apply(proposed(crm, before, special={"lead.comment"}), crm, before)
+    assert transferred(more) & SPECIAL == {"contact.comment", "lead.comment", "lead.services"}

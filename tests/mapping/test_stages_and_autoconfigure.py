@@ -10,6 +10,7 @@ import pytest
 
 from tasks.frames import CONTACT_DATA, LEAD_DATA
 from tasks.mapping.autoconfigure import apply, check, propose
+from tasks.mapping.catalogue import SPECIAL
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mapping.model import StageKey
 from tasks.mapping.stages import LOST, WON, may_move, target
@@ -87,7 +88,7 @@ class Crm:
 
 
 def configured(crm: Crm) -> CardMapping:
-    proposal = propose(ACCOUNT, crm.pipelines, crm.fields["contacts"], crm.fields["leads"])
+    proposal = propose(ACCOUNT, crm.pipelines, crm.fields["contacts"], crm.fields["leads"], special=SPECIAL)
     return apply(proposal, crm)
 
 
@@ -106,7 +107,7 @@ def test_a_second_time_everything_is_reused() -> None:
     crm = Crm()
     first = configured(crm)
     created = crm.created
-    proposal = propose(ACCOUNT, crm.pipelines, crm.fields["contacts"], crm.fields["leads"])
+    proposal = propose(ACCOUNT, crm.pipelines, crm.fields["contacts"], crm.fields["leads"], special=SPECIAL)
     assert {element.action for element in proposal.elements} == {"reuse"}
     assert apply(proposal, crm) == first
     assert crm.created == created

@@ -11,7 +11,7 @@ from deployments.sandbox.amocrm.server import StandIn
 from tasks import configure, connections
 from tasks.errors import IdentAmocrmError, TransferRefusedError
 from tasks.launch import TRANSFER
-from tasks.mapping.catalogue import CONTACT_CARD, LEAD_CARD, STAGES
+from tasks.mapping.catalogue import CONTACT_CARD, LEAD_CARD, SPECIAL, STAGES
 from tasks.mapping.rules import problems
 from tasks.mappings import mapping_history
 from tests.support.sandbox_installation import CLINIC, TOKEN, SandboxInstallation, sandbox_installation
@@ -42,7 +42,9 @@ def place(installed: SandboxInstallation) -> SandboxInstallation:
 
 
 def run(place: SandboxInstallation) -> configure.Configured:
-    _proposal, done = configure.autoconfigure(place.ledger, place.settings, lambda _proposal: True)
+    _proposal, done = configure.autoconfigure(
+        place.ledger, place.settings, lambda _proposal: True, special=SPECIAL
+    )
     assert done is not None
     return done
 
@@ -149,7 +151,7 @@ def test_a_complete_account_is_only_read(place: SandboxInstallation) -> None:
     place.forget_ledger()
     connections._ledger.cache_clear()
     connections.connect_amocrm(place.crm.url, SecretStr(TOKEN), place.ledger)
-    again = configure.propose_configuration(place.ledger, place.settings)
+    again = configure.propose_configuration(place.ledger, place.settings, special=SPECIAL)
     assert {element.action for element in again.elements} == {"reuse"}
     assert len([one for one in again.elements if one.block == "pipelines"]) == 2 * (len(STAGES) + 1)
     before = size(place)

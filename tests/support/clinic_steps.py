@@ -19,7 +19,7 @@ import expectations.gate
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
-from tasks import events, gate, reconcile, validate
+from tasks import basis, events, gate, reconcile, validate
 from tasks.amocrm.account import read_account
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
@@ -33,6 +33,7 @@ from tasks.launch import LAUNCH, Launch
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.load import apply_plan, recover_attempts
 from tasks.mapping.autoconfigure import apply, propose
+from tasks.mapping.catalogue import SPECIAL
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.plan import build_cards, build_plan
 from tasks.reconcile_report import ReconcileReport, build_reconcile_report, reconcile_markdown
@@ -74,7 +75,7 @@ class ClinicSteps:
         account = read_account(client)
         contact_fields = read_custom_fields(client, "contacts")
         lead_fields = read_custom_fields(client, "leads")
-        proposal = propose(account, read_pipelines(client), contact_fields, lead_fields)
+        proposal = propose(account, read_pipelines(client), contact_fields, lead_fields, special=SPECIAL)
         self.save_mapping(apply(proposal, _Account(client)))
         self.ledger.put_setting("installation", "amocrm", {"account_id": account.id}, by="test")
         client.close()
@@ -233,6 +234,7 @@ def clinic_steps(
     ledger = Ledger(settings.ledger_url).open()
     record = ConnectionRecord(name=CLINIC, clinic_uid=UID, block_name="b", timezone=TIMEZONE)
     ledger.save_connection(record)
+    basis.attest(ledger, record, basis.Basis.CONSENT, by="test")
     launch = Launch(from_day=today.date() - timedelta(days=30))
     ledger.put_setting(f"clinic:{UID}", LAUNCH, launch.model_dump(mode="json"), by="test")
     with StandIn(token=TOKEN, limit=None, index_lag=0) as crm:

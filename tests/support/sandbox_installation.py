@@ -23,7 +23,7 @@ from deployments.sandbox.clinic.simulate import simulate
 from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
 from deployments.sandbox.compare import differences, sqlite_rows
 from deployments.sandbox.proofs import Witness
-from tasks import blocks, configure, connections, events
+from tasks import basis, blocks, configure, connections, events
 from tasks.ahead import ahead_stopped, start_ahead
 from tasks.amocrm.pacing import Pacer
 from tasks.errors import NotConnectedError
@@ -34,6 +34,7 @@ from tasks.ident.connection import IdentConnection
 from tasks.launch import LAUNCH, Launch
 from tasks.ledger.store import Ledger
 from tasks.load import apply_plan, recover_attempts
+from tasks.mapping.catalogue import SPECIAL
 from tasks.plan import build_plan
 from tasks.rebaseline import refuse_unconfirmed, settle_baseline
 from tasks.report import build_report
@@ -82,9 +83,10 @@ class SandboxInstallation:
 
     def connect(self) -> None:
         """Connect both sides, configure the account, transfer all history."""
-        connections.connect_database(CLINIC, self.connection(), self.ledger)
+        record = connections.connect_database(CLINIC, self.connection(), self.ledger).record
+        basis.attest(self.ledger, record, basis.Basis.CONSENT, by="test")
         connections.connect_amocrm(self.crm.url, SecretStr(TOKEN), self.ledger)
-        configure.autoconfigure(self.ledger, self.settings, lambda _proposal: True)
+        configure.autoconfigure(self.ledger, self.settings, lambda _proposal: True, special=SPECIAL)
         self.launch()
 
     def launch(self) -> None:

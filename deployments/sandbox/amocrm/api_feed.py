@@ -207,6 +207,36 @@ async def add_card_notes(request: Request, card_id: int) -> Response:
     return await _add_notes(request, card_id)
 
 
+def _checked_edit(state: State, kind: Kind, item: Any, errors: Errors) -> Note | None:
+    """Find the note of an edit; ``entity_id`` and ``params`` are wanted beside its id."""
+    sound = check_keys(item, {**_NOTE_KEYS, "id": "int"}, errors, _NONE)
+    _check_note(state, kind, {name: value for name, value in item.items() if name != "id"}, None, errors)
+    known = state.notes[kind].get(sound.get("entity_id", 0), [])
+    note = next((one for one in known if one.id == sound.get("id")), None)
+    if note is None:
+        errors.add("id", "NotSupportedChoice" if "id" in sound else "FieldMissing")
+    return note
+
+
+async def edit_notes(request: Request) -> Response:
+    """Change the texts of notes; what kind of note it is cannot be changed."""
+    state, kind = state_of(request), kind_of(request)
+    items = await read_array(request)
+    batch, found = BatchErrors(), []
+    for index, item in enumerate(items):
+        errors = Errors()
+        note = _checked_edit(state, kind, item, errors)
+        batch.add(request_id_of(item, index), errors)
+        if note is not None:
+            found.append(note)
+    batch.raise_any()
+    for item, note in zip(items, found, strict=True):
+        note.params = item["params"]
+        state.touch(state.records[kind][note.entity_id], ADMIN_ID)
+    rows = [{"id": note.id, "entity_id": note.entity_id} for note in found]
+    return hal({"_embedded": {"notes": rows}})
+
+
 def _notes_page(request: Request, path: str, notes: list[Note]) -> Response:
     query = Query(request)
     types, ids = query.all("filter", "note_type"), query.ints("filter", "id")
@@ -240,6 +270,7 @@ def build_router() -> APIRouter:
         router.add_api_route(f"/{kind}/links", list_many_links, methods=["GET"])
         router.add_api_route(f"/{kind}/{{card_id:int}}/links", list_links, methods=["GET"])
         router.add_api_route(f"/{kind}/notes", add_notes, methods=["POST"])
+        router.add_api_route(f"/{kind}/notes", edit_notes, methods=["PATCH"])
         router.add_api_route(f"/{kind}/notes", list_notes, methods=["GET"])
         router.add_api_route(f"/{kind}/{{card_id:int}}/notes", add_card_notes, methods=["POST"])
         router.add_api_route(f"/{kind}/{{card_id:int}}/notes", list_card_notes, methods=["GET"])

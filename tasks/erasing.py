@@ -1,0 +1,307 @@
+"""Clearing a person's cards in amoCRM and what the ledger knows of them, one patient after the other.
+
+The tombstone stands before this begins. What is done here may be done again from the start at any time: each
+step looks at what there is, and the ledger forgets the person last, when amoCRM was read once more and has
+nothing left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import uuid4
+
+import pandas as pd
+
+from tasks.amocrm import leads
+from tasks.amocrm.client import AmoClient
+from tasks.amocrm.custom_fields import read_custom_fields
+from tasks.destination import AmoDestination
+from tasks.events import emit
+from tasks.ident.connection import database_errors
+from tasks.ident.reader import IdentReader, Window
+from tasks.ledger.store import Ledger
+from tasks.loading.erase import Clear, clear_cards, clear_notes, own_notes
+from tasks.loading.ports import Card, Change, Load, Remote, sent_by_us
+from tasks.loading.resolve import is_free
+from tasks.mapping.erasing import CLEARED, Eraser
+from tasks.planning.chains import collapse
+from tasks.planning.identity import external_id, parse_external_id
+from tasks.records import Action, AppliedRow, Kind, PlanRow, RemoteContact, RemoteLead
+from tasks.seen import SEEN
+from tasks.workspace import Workspace
+
+__all__ = [
+    "Erased",
+    "Erasing",
+    "Visits",
+    "carry_out",
+    "erasing_id",
+    "finish_erasures",
+    "look",
+    "tell",
+    "visits_of",
+]
+
+LETTERS: Final = {Kind.CONTACT: "P", Kind.LEAD: "A"}
+#: What a plan row of a card that is cleared says it changes.
+ERASED: Final = ("erased",)
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """Appointments of one patient in IDENT, and the keys of the deals that they are.
+
+    An appointment whose number is the key of somebody else's deal is in neither: its chain went over to them.
+    """
+
+    ids: frozenset[int] = frozenset()
+    roots: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """What clearing needs.
+
+    Attributes:
+        ledger: The installation's ledger.
+        load: State of the load of one clinic.
+        client: The account.
+        eraser: What clears its cards.
+        visits: Returns the appointments of a patient; ``None`` where IDENT could not be asked.
+    """
+
+    ledger: Ledger
+    load: Load
+    client: AmoClient
+    eraser: Eraser
+    visits: Callable[[int], Visits | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was found of one patient, and what became of it.
+
+    Attributes:
+        patient_id: IDENT's number.
+        contacts: Ids of contacts with the patient's mark.
+        deals: Ids of deals that we made for the patient.
+        notes: How many notes of ours stand in them.
+        left: Data that a person typed and that stay, by ``contact <id>`` or ``deal <id>``.
+        finished: Whether nothing of ours is left, in amoCRM or here.
+    """
+
+    patient_id: int
+    contacts: tuple[int, ...] = ()
+    deals: tuple[int, ...] = ()
+    notes: int = 0
+    left: Mapping[str, tuple[str, ...]] | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    contacts: list[tuple[Card, Remote]]
+    deals: list[tuple[Card, Remote]]
+
+    def of(self, kind: Kind) -> list[tuple[Card, Remote]]:
+        return self.contacts if kind is Kind.CONTACT else self.deals
+
+
+def look(erasing: Erasing, patient_id: int) -> Erased:
+    """Return what would be cleared; nothing is written."""
+    found = _find(erasing, patient_id, erasing.visits(patient_id) or Visits())
+    book = AmoDestination(erasing.client)
+    notes = sum(len(own_notes(book, remote.id, card.external_id)) for card, remote in found.deals)
+    return Erased(
+        patient_id,
+        contacts=tuple(remote.id for _card, remote in found.contacts),
+        deals=tuple(remote.id for _card, remote in found.deals),
+        notes=notes,
+        left=_left(erasing, found),
+    )
+
+
+def carry_out(erasing: Erasing, patient_id: int, unknown: Mapping[Kind, Collection[int]]) -> Erased:
+    """Clear what there is of one patient, look again, and forget the patient.
+
+    Args:
+        erasing: What clearing needs.
+        patient_id: The patient; a tombstone stands.
+        unknown: Rows by kind whose creation left and has no answer yet: while one may be the patient's, the
+            erasure stays open.
+
+    Raises:
+        IdentAmocrmError: When the run cannot go on; the erasure stays open.
+    """
+    visits = erasing.visits(patient_id)
+    found = _find(erasing, patient_id, visits or Visits())
+    book = AmoDestination(erasing.client)
+    notes = sum(clear_notes(erasing.load, book, card, remote.id, CLEARED) for card, remote in found.deals)
+    for kind in (Kind.LEAD, Kind.CONTACT):
+        clear_cards(erasing.load, kind, found.of(kind), _clear(erasing))
+    after = _again(erasing, found)
+    rest = [one for kind in LETTERS for one in after.of(kind) if _change(erasing, *one).payload]
+    contact_ids = {remote.id for _card, remote in found.contacts}
+    waits = patient_id in unknown.get(Kind.CONTACT, ()) or bool(
+        erasing.ledger.awaited_deals(erasing.load.clinic_uid, contact_ids)
+    )
+    finished = not rest and not waits and visits is not None
+    if finished and visits is not None:
+        deals = {card.row.source_id for card, _remote in found.deals}
+        _forget(erasing.ledger, erasing.load.clinic_uid, patient_id, deals | visits.ids | visits.roots)
+    return Erased(
+        patient_id,
+        contacts=tuple(sorted(contact_ids)),
+        deals=tuple(remote.id for _card, remote in found.deals),
+        notes=notes,
+        left=_left(erasing, after),
+        finished=finished,
+    )
+
+
+def finish_erasures(space: Workspace, load: Load) -> None:
+    """Go on with erasures that did not end, before anything else of a run is done."""
+    uid = space.uid
+    waiting = [one.patient_id for one in space.ledger.erasures(uid) if one.finished_at is None]
+    if not waiting:
+        return
+    lead_fields = read_custom_fields(space.client, "leads")
+    eraser = Eraser(space.settled_mapping(), space.contact_fields, lead_fields)
+
+    def visits(patient_id: int) -> Visits:
+        with database_errors(space.connection):
+            return visits_of(space.reader, patient_id)
+
+    # Under an id of its own: what this run plans and how that ends are compared at its end.
+    own = replace(load, run_id=erasing_id())
+    erasing = Erasing(space.ledger, own, space.client, eraser, visits)
+    for patient_id in waiting:
+        done = carry_out(erasing, patient_id, space.unknown)
+        if done.finished:
+            tell(space.ledger, uid, space.clinic.name, done)
+        else:
+            space.warnings.append(
+                f"Patient {patient_id} was to be erased, and something is still in amoCRM. The next "
+                "run tries again."
+            )
+
+
+def erasing_id() -> str:
+    """Return an id for the attempts and outcomes of an erasure."""
+    return f"erase-{uuid4().hex[:30]}"
+
+
+def tell(ledger: Ledger, clinic_uid: str, name: str, done: Erased) -> None:
+    """Record that a person was erased: counts only."""
+    left = sum(len(data) for data in (done.left or {}).values())
+    counts = {"contacts": len(done.contacts), "deals": len(done.deals), "notes": done.notes, "left": left}
+    emit("subject.erased", clinic_uid, name, "info", counts, ledger)
+
+
+def _again(erasing: Erasing, before: _Found) -> _Found:
+    """Read once more what was found before its marks were taken off."""
+    again: dict[Kind, list[tuple[Card, Remote]]] = {}
+    for kind in LETTERS:
+        now = erasing.load.destination.read(kind, [remote.id for _card, remote in before.of(kind)])
+        again[kind] = [(card, now[remote.id]) for card, remote in before.of(kind) if remote.id in now]
+    return _Found(again[Kind.CONTACT], again[Kind.LEAD])
+
+
+def _find(erasing: Erasing, patient_id: int, visits: Visits) -> _Found:
+    """Find the patient's cards: by the ledger, by their mark, by their contact, by IDENT's word."""
+    contacts = _contacts(erasing, patient_id)
+    held = erasing.ledger.applied_rows(erasing.load.clinic_uid, Kind.CONTACT, [patient_id])
+    ids = {remote.id for _card, remote in contacts} | {row.amo_id for row in held.values()}
+    return _Found(contacts, _deals(erasing, ids, visits))
+
+
+def _contacts(erasing: Erasing, patient_id: int) -> list[tuple[Card, Remote]]:
+    load, mark = erasing.load, external_id(erasing.load.clinic_uid, "P", patient_id)
+    known = erasing.ledger.applied_rows(load.clinic_uid, Kind.CONTACT, [patient_id]).get(patient_id)
+    found = dict(load.destination.read(Kind.CONTACT, [known.amo_id] if known else []))
+    for remote in load.destination.search(Kind.CONTACT, mark):
+        is_marked = not remote.is_deleted and load.cards.external_ids(Kind.CONTACT, remote) == mark
+        if is_marked and is_free(load, Kind.CONTACT, remote.id, patient_id):
+            found[remote.id] = remote
+    return [(_card(erasing, Kind.CONTACT, patient_id, known), found[key]) for key in sorted(found)]
+
+
+def _deals(erasing: Erasing, contact_ids: Collection[int], visits: Visits) -> list[tuple[Card, Remote]]:
+    """Return deals that the ledger links to these contacts, and others of ours that are the patient's."""
+    load, uid = erasing.load, erasing.load.clinic_uid
+    roots = set(erasing.ledger.deals_of(uid, contact_ids))
+    attached = [
+        (root, deal)
+        for deals in leads.leads_of_contacts(erasing.client, contact_ids).values()
+        for deal in deals
+        if not deal.is_deleted
+        and (root := parse_external_id(load.cards.external_ids(Kind.LEAD, deal), uid, "A")) is not None
+    ]
+    # The ledger's word counts where it has one: a person may have attached somebody else's deal.
+    others = {root for root, _deal in attached} | visits.roots
+    roots |= others - erasing.ledger.applied_rows(uid, Kind.LINK, others).keys()
+    known = erasing.ledger.applied_rows(uid, Kind.LEAD, roots)
+    remotes = load.destination.read(Kind.LEAD, [row.amo_id for row in known.values()])
+    found = {row.amo_id: (key, remotes[row.amo_id]) for key, row in known.items() if row.amo_id in remotes}
+    found |= {deal.id: (root, deal) for root, deal in attached if root in roots}
+    return [
+        (_card(erasing, Kind.LEAD, root, known.get(root)), remote)
+        for _id, (root, remote) in sorted(found.items())
+    ]
+
+
+def _card(erasing: Erasing, kind: Kind, key: int, known: AppliedRow | None) -> Card:
+    uid = erasing.load.clinic_uid
+    row = PlanRow(kind, key, Action.UPDATE, ERASED, known.amo_id if known else None)
+    pending = erasing.ledger.unacknowledged(uid, kind).get(key, ())
+    mark = external_id(uid, LETTERS[kind], key)
+    return Card(row, mark, {}, {}, known=known, unacknowledged=pending)
+
+
+def _clear(erasing: Erasing) -> Clear:
+    def clear(remote: Remote, sent: Callable[[str, str], bool]) -> Change:
+        if isinstance(remote, RemoteContact):
+            return erasing.eraser.contact(remote, sent)
+        return erasing.eraser.lead(remote, sent)
+
+    return clear
+
+
+def _change(erasing: Erasing, card: Card, remote: Remote) -> Change:
+    return _clear(erasing)(remote, sent_by_us(erasing.load, card))
+
+
+def _left(erasing: Erasing, found: _Found) -> dict[str, tuple[str, ...]]:
+    """Return what a person typed and what therefore stays."""
+    left: dict[str, tuple[str, ...]] = {}
+    for kind in LETTERS:
+        for card, remote in found.of(kind):
+            if data := _change(erasing, card, remote).yielded:
+                left[f"{'deal' if isinstance(remote, RemoteLead) else 'contact'} {remote.id}"] = data
+    return left
+
+
+def _forget(ledger: Ledger, clinic_uid: str, patient_id: int, appointments: Collection[int]) -> None:
+    """Remove what the ledger knows, with the digests of what was read lately, which are of all patients."""
+    stored = ledger.watermark(clinic_uid)
+    if stored and SEEN in stored:
+        ledger.move_watermark(clinic_uid, {name: one for name, one in stored.items() if name != SEEN})
+    ledger.finish_erasure(clinic_uid, patient_id, appointments)
+
+
+def visits_of(reader: IdentReader, patient_id: int) -> Visits:
+    """Return a patient's appointments.
+
+    Raises:
+        IdentAmocrmError: When IDENT cannot be read.
+    """
+    ids = reader.appointments_of({patient_id}, Window())
+    pages = list(reader.appointments(reader.chain(ids))) if ids else []
+    if not pages:
+        return Visits()
+    deals = collapse(pd.concat(pages, ignore_index=True))
+    is_theirs = (deals["patient_id"] == patient_id).fillna(value=False).astype(bool)
+    others = {int(key) for key in deals[~is_theirs]["root_id"]}
+    return Visits(frozenset(ids - others), frozenset(int(key) for key in deals[is_theirs]["root_id"]))
