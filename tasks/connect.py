@@ -54,10 +54,10 @@ def try_database(clinic: str, block: str, *, same_clinic: bool) -> tuple[bool, s
         get_run_logger().warning("Not connected: %s", error)
         server, database = database_lights(error)
         text = _lights(title, [(SERVER, server), (DATABASE, database)], [plain(error)])
-        create_markdown_artifact(text, key=key, description=title)
+        create_markdown_artifact(text, key=key, description=plain(title))
         return False, hint(error.code)
     text = _lights(title, [(SERVER, ""), (DATABASE, "")], _database_facts(found))
-    create_markdown_artifact(text, key=key, description=title)
+    create_markdown_artifact(text, key=key, description=plain(title))
     return True, f"Подключено: пациентов {found.patients}, приёмов {found.appointments}"
 
 

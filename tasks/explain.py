@@ -75,8 +75,8 @@ def story_markdown(story: Story) -> str:
         "",
         f"{mark} **{plain(story.verdict(RUSSIAN))}**",
         "",
-        f"- **Что делать.** {story.remedy(RUSSIAN)}",
-        f"- **Следующая попытка.** {story.next_try(RUSSIAN)}",
+        f"- **Что делать.** {plain(story.remedy(RUSSIAN))}",
+        f"- **Следующая попытка.** {plain(story.next_try(RUSSIAN))}",
     ]
     if facts.card_url:
         lines.append(f"- [Открыть карточку в amoCRM]({facts.card_url})")

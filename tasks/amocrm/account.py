@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tasks.amocrm import entities
 from tasks.amocrm.client import AmoClient
@@ -39,7 +39,7 @@ def read_users(client: AmoClient) -> list[User]:
 
 def _account(row: dict[str, Any]) -> Account:
     zone = entities.text(row["_embedded"]["datetime_settings"]["timezone"])
-    ZoneInfo(zone)  # dates are computed in it: an unknown one must not come out in the middle of a run
+    _refuse_unknown(zone)
     return Account(
         id=entities.row_id(row),
         subdomain=entities.text(row["subdomain"]),
@@ -48,6 +48,14 @@ def _account(row: dict[str, Any]) -> Account:
         timezone=zone,
         name_order=entities.whole(row.get("contact_name_display_order")) or 1,
     )
+
+
+def _refuse_unknown(zone: str) -> None:
+    """Dates are computed in it: an unknown one must not come out in the middle of a run."""
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError from None
 
 
 def _user(row: dict[str, Any]) -> User:

@@ -18,12 +18,12 @@ from tasks.errors import FieldProblem, IdentAmocrmError, ValidationRejectedError
 __all__ = ["Answer", "Json", "error_of", "moment", "read_answer"]
 
 Json = dict[str, Any]
-#: What amoCRM's own id of a request looks like.
+#: What a code, a path or a request id looks like; anything else might be a value.
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.:\-]{1,128}")
-#: What a code and a path look like, and the number of a row; anything else, a phone say, might be a value.
-CODE = re.compile(r"[A-Za-z][A-Za-z_]{0,63}|\d{1,4}")
-PATH = re.compile(r"(?:[A-Za-z][A-Za-z_]{0,63}|\d{1,4})(?:\.(?:[A-Za-z][A-Za-z_]{0,63}|\d{1,4})){0,9}")
-ROW = re.compile(r"[a-z]{1,20}|\d{1,10}")
+#: So many digits in a code or a path are a phone, unless it is one of the codes of the framework below.
+PHONE_DIGITS = 7
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ROW = re.compile(r"[a-z]{1,20}|[0-9]{1,10}")
 #: IDENT numbers its rows up to here; a Russian phone without its country code is larger.
 HIGHEST_ROW = 2**31 - 1
 #: An escape of half a character: alone it is no text, and cannot be stored or hashed.
@@ -106,6 +106,13 @@ def _fitting(pattern: re.Pattern[str], text: object) -> str:
     return candidate if pattern.fullmatch(candidate) else ""
 
 
+def _name(text: object) -> str:
+    """Return a code or a path; nothing if it could be a value, a phone number say."""
+    name = _fitting(IDENTIFIER, text)
+    digits = sum(sign.isdigit() for sign in name)
+    return name if digits < PHONE_DIGITS or UUID.fullmatch(name) else ""
+
+
 def _row(request_id: object) -> str:
     """Return which row of ours a complaint is about; nothing if it could be a value."""
     row = _fitting(ROW, request_id)
@@ -115,9 +122,7 @@ def _row(request_id: object) -> str:
 def _problems(data: Json) -> tuple[FieldProblem, ...]:
     """Return amoCRM's complaints; its ``detail`` is left out, because it may echo values."""
     return tuple(
-        FieldProblem(
-            _row(row.get("request_id")), _fitting(CODE, item.get("code")), _fitting(PATH, item.get("path"))
-        )
+        FieldProblem(_row(row.get("request_id")), _name(item.get("code")), _name(item.get("path")))
         for row in _dicts(data.get("validation-errors"))
         for item in _dicts(row.get("errors"))
     )

@@ -154,7 +154,7 @@ def _after_refusal(
             for outcome in item.outcomes(
                 load,
                 OutcomeState.REJECTED,
-                problem.code,
+                problem.code or error.code,
                 load.cards.field_name(kind, item.payload, problem.path),
             )
         ]

@@ -197,3 +197,23 @@ def test_every_planned_row_ends_once_and_everything_arrives_once(
             owner = room.amo.of(Kind.CONTACT, appointment.patient_id)["id"]
             assert [item["id"] for item in room.amo.of(Kind.LEAD, key)["_embedded"]["contacts"]] == [owner]
         room.ledger.close()
+
+
+def test_a_link_that_amocrm_does_not_name_waits_for_the_next_run(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.add(patients=2, appointments=1)
+    room.run()
+    before = room.ledger.applied_rows(UID, Kind.LINK, [1])[1]
+    room.appointments[1] = Appointment(patient_id=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(room.amo, "link", lambda _lead, _contact: False)
+        assert room.run().states(Kind.LINK) == {1: (DEFERRED, "not_acknowledged")}
+    assert room.ledger.applied_rows(UID, Kind.LINK, [1])[1] == before
+    assert room.run().states(Kind.LINK) == {1: APPLIED}
+
+
+def test_a_complaint_without_a_code_still_has_a_reason(room: Room) -> None:
+    room.add(patients=1)
+    room.amo.bad = {mark(Kind.CONTACT, 1): ("", "")}
+    assert room.run().states(Kind.CONTACT) == {1: (OutcomeState.REJECTED, "validation_rejected")}

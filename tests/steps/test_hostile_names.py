@@ -108,8 +108,8 @@ def story(name: str) -> str:
         judgement=SimpleNamespace(is_transferred=True),
         lines=[line],
         verdict=lambda _l: name,
-        remedy=lambda _l: "—",
-        next_try=lambda _l: "—",
+        remedy=lambda _l: name,
+        next_try=lambda _l: name,
     )
     return story_markdown(told)
 
