@@ -105,18 +105,17 @@ class _Watch:
     def _draw(self, found: Progress | None, *, is_over: bool) -> None:
         if found is None:
             return
-        if not self._bar.task_ids:
-            if is_over or found.seconds_left < SHOWN_FROM:
-                return
-            self._bar.add_task("", total=100, told="")
+        if self._bar.task_ids:
+            self._bar.update(self._bar.task_ids[0], completed=found.percent, told=_told(found))
+        elif not is_over and found.seconds_left >= SHOWN_FROM:
+            self._bar.add_task("", total=100, completed=int(found.percent), told=_told(found))
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=found.percent, told=_told(found))
 
 
 def _told(found: Progress) -> str:
     """Return what stands beside the bar."""
-    (contacts, all_contacts), (deals, all_deals) = found.contacts, found.deals
-    parts = [f"contacts {contacts}/{all_contacts}, deals {deals}/{all_deals}"]
+    kinds = {"contacts": found.contacts, "deals": found.deals}
+    parts = [f"{name} {done}/{total}" for name, (done, total) in kinds.items() if total]
     if found.cards_per_second is not None and found.share_of_ceiling is not None:
         parts.append(f"{found.cards_per_second:.0f} cards/s, {found.share_of_ceiling:.0%} of the ceiling")
     if found.seconds_left:

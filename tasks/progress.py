@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime
 from threading import Event, Thread
+from typing import cast
 from uuid import UUID
 
 from httpx import HTTPError
@@ -87,7 +88,7 @@ class _Page:
     def _publish(self, percent: float, text: str) -> None:
         if self._artifact is None:
             key = f"load-{slug(self._space.clinic.name)}"
-            self._artifact = create_progress_artifact(percent, key=key, description=text)
+            self._artifact = cast("UUID", create_progress_artifact(percent, key=key, description=text))
         else:
             update_progress_artifact(self._artifact, percent, description=text)
 
@@ -95,9 +96,9 @@ class _Page:
         space = self._space
         ended = space.ledger.ended_counts(space.run_id)
         found = self._gauge.read(LoadCounts(self._planned, ended, space.settings.batch_size))
-        at = datetime.now(tz=space.zone)
-        text = f"{self._title('идёт')} {_cards(found)}. {_speed(found)}{time_left(found)}. На {at:%H:%M:%S}."
-        return found.percent, text
+        parts = (_cards(found), *self._speed(found), time_left(found))
+        now = f"{datetime.now(tz=space.zone):%H:%M:%S}"
+        return found.percent, f"{self._title('идёт')} {'. '.join(parts)}. Обновлено в {now}."
 
     def _end(self) -> tuple[float, str]:
         """Return how the load ended; what a stop left over has an outcome too, but was not done."""
@@ -118,6 +119,13 @@ class _Page:
             return found.percent, text
         return 100.0, f"{self._title('завершена')} {_cards(found)}. {_states(states)}"
 
+    def _speed(self, found: Progress) -> tuple[str, ...]:
+        if found.cards_per_second is None or found.share_of_ceiling is None:
+            return ()
+        rate = self._space.settings.requests_per_second
+        share = f"{found.share_of_ceiling:.0%} возможного при темпе {rate:g} запр./с"
+        return (f"{found.cards_per_second:.0f} карточек/с, {share}",)
+
     def _title(self, how: str) -> str:
         return f"**Передача «{self._space.clinic.name}» {how}.**"
 
@@ -125,7 +133,7 @@ class _Page:
 def load_under_way(ledger: Ledger, record: ConnectionRecord, settings: Settings) -> Progress | None:
     """Tell how far a clinic's load is now; ``None`` where there is no long one."""
     run = ledger.last_run(record.clinic_uid, "running")
-    if run is None or run.started_by != "sync" or not ledger.lease_is_held(record.clinic_uid, is_dead):
+    if run is None or run.started_by == "reconcile" or not ledger.lease_is_held(record.clinic_uid, is_dead):
         return None
     counts = LoadCounts(ledger.plan_counts(run.run_id), ledger.ended_counts(run.run_id), settings.batch_size)
     return Gauge(settings.requests_per_second).read(counts) if counts.requests >= LONG else None
@@ -140,14 +148,9 @@ def time_left(found: Progress) -> str:
 
 
 def _cards(found: Progress) -> str:
-    parts = (("Контакты", found.contacts), ("сделки", found.deals))
-    return ", ".join(f"{name}: {done} из {total}" for name, (done, total) in parts)
-
-
-def _speed(found: Progress) -> str:
-    if found.cards_per_second is None or found.share_of_ceiling is None:
-        return ""
-    return f"{found.cards_per_second:.0f} карточек/с, {found.share_of_ceiling:.0%} возможной скорости. "
+    kinds = {"контакты": found.contacts, "сделки": found.deals}
+    told = (f"{name}: {done} из {total}" for name, (done, total) in kinds.items() if total)
+    return ", ".join(told).capitalize()
 
 
 def _states(states: Counter[OutcomeState]) -> str:

@@ -108,16 +108,21 @@ class Gauge:
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._clock = rate, clock
         self._first: tuple[float, int, int] | None = None
+        self._latest = (0.0, 0)  # when something had ended since the look before, and how much
 
     def read(self, counts: LoadCounts) -> Progress:
         """Tell how a load stands now."""
-        made, cards = counts.requests - counts.requests_left, sum(counts.of(kind)[0] for kind in CARDS)
-        began, made_before, cards_before = self._first = self._first or (self._clock(), made, cards)
-        seconds = self._clock() - began
-        speed = share = None
-        if seconds >= MEASURED_AFTER and made > made_before:
+        contacts, deals = (counts.of(kind) for kind in CARDS)
+        made, cards = counts.requests - counts.requests_left, contacts[0] + deals[0]
+        if self._first is None:
+            self._first = (self._clock(), made, cards)
+        if made != self._latest[1]:
+            # Contacts may be through before the deals are planned: that wait is none of amoCRM's pace.
+            self._latest = (self._clock(), made)
+        began, made_before, cards_before = self._first
+        seconds, speed, share = self._latest[0] - began, None, None
+        if seconds >= MEASURED_AFTER:
             speed = (cards - cards_before) / seconds
             share = min(1.0, (made - made_before) / seconds / self._rate)
-        contacts, deals = (counts.of(kind) for kind in CARDS)
         left = counts.requests_left / (self._rate * (share or 1.0))
         return Progress(int(1000 * counts.share) / 10, contacts, deals, speed, share, ceil(left))
