@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,18 +28,27 @@ SLOW = {"mode": "slow", "seconds": 0.1, "count": 1000, "method": "POST"}
 UNPAID = {"mode": "status", "status": 402, "method": "POST", "path_prefix": "/api/v4/leads"}
 
 
-@pytest.fixture
-def connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxInstallation]:
-    monkeypatch.setenv("IDENT_AMOCRM_BATCH_SIZE", "5")
-    monkeypatch.setenv("IDENT_AMOCRM_WORKERS", "2")
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxInstallation]:
     with (
+        pytest.MonkeyPatch.context() as patch,
         StandIn(token=TOKEN, limit=None, index_lag=0) as crm,
-        sandbox_installation(tmp_path, crm, monkeypatch, appointments=120) as found,
+        sandbox_installation(tmp_path_factory.mktemp("clinic"), crm, patch, appointments=120) as found,
     ):
-        monkeypatch.setattr(installed, "apply_plan", shown)
-        monkeypatch.setattr(progress, "EVERY", 0.05)
+        patch.setenv("IDENT_AMOCRM_BATCH_SIZE", "5")
+        patch.setenv("IDENT_AMOCRM_WORKERS", "2")
+        patch.setattr(installed, "apply_plan", shown)
+        patch.setattr(progress, "EVERY", 0.05)
         found.connect()
+        found.remember()
         yield found
+
+
+@pytest.fixture
+def connected(once: SandboxInstallation) -> Iterator[SandboxInstallation]:
+    once.recall()
+    yield once
+    once.crm.admin("faults", method="DELETE")
 
 
 def shown(space: Workspace) -> Load:
