@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.environment import answers, up_file
+from deployments.progress_bar import progress_bar
 from deployments.sandbox.clinic.dirty import Defect
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.simulate import simulate
@@ -180,7 +181,8 @@ def _connect(demo: Demo, database: Path, crm: str) -> None:
 def _transfer(demo: Demo, witness: Witness, database: Path, ui: str) -> None:
     plan = demo.command("sync", CLINIC, "--dry-run")["planned"]
     demo.console.print(f"  planned: {plan['contacts']['create']} contacts, {plan['leads']['create']} deals")
-    first = demo.command("sync", CLINIC)
+    with progress_bar(Settings(home=demo.home), CLINIC):
+        first = demo.command("sync", CLINIC)
     demo.links.append(("Report of the first sync", f"{ui}/artifacts/artifact/{first['artifact']}"))
     complete = witness.look()
     demo.prove(witness.complete(complete))

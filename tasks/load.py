@@ -20,6 +20,7 @@ from tasks.loading.ports import Card, Load
 from tasks.loading.recovery import recover
 from tasks.options import Options
 from tasks.planning.diff import GONE_HASH
+from tasks.progress import progress_shown
 from tasks.records import Action, AppliedRow, Kind, PlanRow
 from tasks.workspace import Workspace, workspace
 
@@ -190,7 +191,8 @@ def settle(run_id: str) -> dict[str, int]:
 def load(run_id: str) -> dict[str, int]:
     """Send the plan to amoCRM; a snapshot row moves only when amoCRM acknowledged it."""
     space = workspace(run_id)
-    run = apply_plan(space)
+    with progress_shown(space):
+        run = apply_plan(space)
     get_run_logger().info(
         "Loaded %d planned rows with %d requests; left to people: %d values, overwritten by policy: %d",
         len(space.plan),

@@ -10,7 +10,10 @@ from typing import Any
 from tasks.events import emit
 from tasks.launch import LAUNCH, TRANSFER, Launch
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.loading.progress import Progress
+from tasks.progress import load_under_way
 from tasks.records import Kind
+from tasks.settings import load_settings
 
 __all__ = [
     "ClinicState",
@@ -123,6 +126,7 @@ class ClinicState:
         last_started_at: When it was started last.
         last_started_by: By whom.
         lag_seconds: Since the last success, while it is started.
+        load: How far a long load is that is under way.
     """
 
     clinic: str
@@ -137,6 +141,7 @@ class ClinicState:
     contacts: int
     leads: int
     rejects: int
+    load: Progress | None
 
 
 def clinic_state(ledger: Ledger, record: ConnectionRecord) -> ClinicState:
@@ -160,4 +165,5 @@ def clinic_state(ledger: Ledger, record: ConnectionRecord) -> ClinicState:
         contacts=ledger.applied_count(record.clinic_uid, Kind.CONTACT),
         leads=ledger.applied_count(record.clinic_uid, Kind.LEAD),
         rejects=len(ledger.rejects(record.clinic_uid)),
+        load=load_under_way(ledger, record, load_settings()),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,9 +27,13 @@ def sync(
 ) -> None:
     """Transfer a clinic's changes now, also while its schedule is stopped."""
     open_session()
+    from deployments.progress_bar import progress_bar
     from flows.sync import sync as sync_flow
+    from tasks.settings import load_settings
 
-    result = sync_flow(name, mode="full" if full else "incremental", dry_run=dry_run, rebaseline=rebaseline)
+    mode: Literal["full", "incremental"] = "full" if full else "incremental"
+    with progress_bar(load_settings(), name):
+        result = sync_flow(name, mode=mode, dry_run=dry_run, rebaseline=rebaseline)
     for warning in result["warnings"]:
         say(f"Warning: {warning}")
     planned, applied = result["planned"], result["applied"]

@@ -95,8 +95,9 @@ def stop(name: NameArgument, output: OutputOption = Output.TEXT) -> None:
 
 
 def status(output: OutputOption = Output.TEXT) -> None:
-    """Show the program's version and each clinic: started or stopped, last success, counts."""
+    """Show the program's version and each clinic: started or stopped, last success, counts, a long load."""
     ledger = open_session(prefect=False)
+    from tasks.progress import time_left
     from tasks.settings import program_version
     from tasks.transfer import clinic_state
 
@@ -112,8 +113,10 @@ def status(output: OutputOption = Output.TEXT) -> None:
         "Контактов",
         "Сделок",
         "Не передано",
+        "Идёт загрузка",
     )
     for state in states:
+        load = state.load
         result.add_row(
             state.clinic,
             "запущена" if state.started else "остановлена",
@@ -122,6 +125,7 @@ def status(output: OutputOption = Output.TEXT) -> None:
             str(state.contacts),
             str(state.leads),
             str(state.rejects),
+            f"{load.percent:.1f} %. {time_left(load)}" if load else "—",
         )
     result.caption = f"ident-amocrm {versions['version']}, ledger {versions['ledger']}"
     show({**versions, "clinics": [asdict(state) for state in states]}, output, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.ledger.administration import Administration, ConnectionRecord
+from tasks.ledger.counts import Counts
 from tasks.ledger.database import Database
 from tasks.ledger.erasures import Erasures
 from tasks.ledger.history import History
@@ -23,6 +24,7 @@ class Ledger(
     SentRows,
     Resend,
     Journal,
+    Counts,
     History,
     Quality,
     Subscriptions,

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+import requests
 
 from deployments.sandbox.compare import differences
 from tests.e2e.conftest import CLINIC, SIZES, Journey, of_the_last_journey
@@ -65,6 +66,22 @@ def test_the_first_sync_creates_each_card_once(journey: Journey) -> None:
     assert found["applied"]["contacts"] == {"create": len(view.wanted.contacts), "update": 0}
     assert found["applied"]["leads"] == {"create": len(view.wanted.deals), "update": 0, "move": 0}
     assert found["incomplete"] >= len(view.wanted.incomplete_patients) > 0
+
+
+def test_a_long_first_load_tells_how_far_it_is_in_one_artifact(journey: Journey) -> None:
+    body = {"artifacts": {"key": {"any_": [f"load-{CLINIC}"]}}}
+    with requests.Session() as session:
+        session.trust_env = False
+        api = journey.installation.extra["PREFECT_API_URL"]
+        found = session.post(f"{api}/artifacts/filter", json=body, timeout=60).json()
+    first = journey.answers["first"]
+    if sum(first["applied"][kind]["create"] for kind in ACTIONS) < 20 * 50:
+        assert found == [], "a short one is over before anybody looks"
+        return
+    (artifact,) = found
+    assert (artifact["type"], artifact["data"]) == ("progress", 100)
+    assert artifact["flow_run_id"] == first["run_id"], "it is pruned with its run"
+    assert "завершена" in artifact["description"]
 
 
 def test_a_second_sync_writes_nothing(journey: Journey) -> None:
