@@ -25,6 +25,7 @@ from tasks.errors import IdentAmocrmError, LedgerUnavailableError
 from tasks.lease import is_dead
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.loading.progress import LONG, Gauge, LoadCounts, Progress
+from tasks.markdown import plain
 from tasks.records import Action, Kind, OutcomeState
 from tasks.settings import Settings
 from tasks.workspace import Workspace
@@ -127,7 +128,7 @@ class _Page:
         return (f"{found.cards_per_second:.0f} карточек/с, {share}",)
 
     def _title(self, how: str) -> str:
-        return f"**Передача «{self._space.clinic.name}» {how}.**"
+        return f"**Передача «{plain(self._space.clinic.name)}» {how}.**"
 
 
 def load_under_way(ledger: Ledger, record: ConnectionRecord, settings: Settings) -> Progress | None:
