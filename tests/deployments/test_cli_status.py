@@ -14,7 +14,7 @@ from deployments.cli import transfer
 from deployments.cli.main import app
 from tasks.ledger.database import HEAD
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.records import Reject
+from tasks.records import Action, Kind, Outcome, OutcomeState, PlanRow, Reject
 
 
 @pytest.fixture
@@ -49,3 +49,19 @@ def test_status_tells_versions_and_clinics(ledger: Ledger) -> None:
 def test_status_without_a_clinic_tells_the_versions_all_the_same() -> None:
     told = json.loads(CliRunner().invoke(app, ["status", "--output", "json"]).stdout)
     assert told == {"version": version("ident-amocrm"), "ledger": HEAD, "clinics": []}
+
+
+def test_a_long_load_under_way_is_told_and_a_killed_one_is_not(ledger: Ledger) -> None:
+    ledger.save_connection(ConnectionRecord("Север", "clinicuid1", "b", "Asia/Novosibirsk"))
+    ledger.start_run("run", "clinicuid1", "full", by="sync")
+    ledger.save_plan("run", "clinicuid1", [PlanRow(Kind.CONTACT, key, Action.CREATE) for key in range(2000)])
+    ended = [Outcome("run", Kind.CONTACT, key, OutcomeState.APPLIED) for key in range(500)]
+    ledger.record_outcomes("clinicuid1", ended)
+    assert "25.0" not in CliRunner().invoke(app, ["status"]).stdout, "nobody holds the clinic"
+    ledger.acquire_lease("clinicuid1", "another-machine:1:owner", 60)
+    assert "25.0 %. Осталось меньше минуты" in CliRunner().invoke(app, ["status"]).stdout
+    told = json.loads(CliRunner().invoke(app, ["status", "--output", "json"]).stdout)
+    load = told["clinics"][0]["load"]
+    assert (load["percent"], load["contacts"], load["seconds_left"]) == (25.0, [500, 2000], 6)
+    ledger.start_run("check", "clinicuid1", "full", by="reconcile")
+    assert "25.0" not in CliRunner().invoke(app, ["status"]).stdout, "another job holds it now"

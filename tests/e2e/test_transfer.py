@@ -115,7 +115,7 @@ def test_what_was_kept_back_is_listed(journey: Journey) -> None:
 
 
 def test_status_counts_what_amocrm_holds(journey: Journey) -> None:
-    (found,) = journey.answers["status"]
+    (found,) = journey.answers["status"]["clinics"]
     view = journey.views["hour"]
     assert (found["clinic"], found["started"], found["last_run_state"]) == (CLINIC, True, "completed")
     assert (found["contacts"], found["leads"]) == (len(view.wanted.contacts), len(view.wanted.deals))
