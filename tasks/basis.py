@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from tasks.amocrm.host import is_here
+from tasks.connections import AMOCRM, INSTALLATION
 from tasks.errors import TransferRefusedError
 from tasks.events import emit
 from tasks.ledger.store import ConnectionRecord, Ledger
@@ -71,14 +73,16 @@ class Standing:
     Attributes:
         attested: What is attested; ``None`` where nothing is.
         until: Without it, until when the transfer goes on that ran before it was asked for.
+        is_here: Without it, amoCRM is this machine: a stand-in for a trial, and nobody else is told anything.
     """
 
     attested: Attestation | None = None
     until: datetime | None = None
+    is_here: bool = False
 
     def lets_transfer(self, now: datetime) -> bool:
         """Tell whether the gate lets a run pass."""
-        return self.attested is not None or (self.until is not None and now < self.until)
+        return self.attested is not None or self.is_here or (self.until is not None and now < self.until)
 
 
 def _scope(record: ConnectionRecord) -> str:
@@ -88,6 +92,7 @@ def _scope(record: ConnectionRecord) -> str:
 def standing(ledger: Ledger, record: ConnectionRecord, now: datetime) -> Standing:
     """Return how a clinic stands; nothing is written.
 
+    Where amoCRM is this very machine nothing is to be attested: nobody else is told anything.
     A clinic whose patients stand in amoCRM already, and which was never asked, was transferred before this
     program asked: it goes on for ``GRACE`` from the first run that notices it.
     """
@@ -95,6 +100,9 @@ def standing(ledger: Ledger, record: ConnectionRecord, now: datetime) -> Standin
     if stored is not None:
         known = stored.get("basis")
         return Standing(Attestation(Basis(known), stored["by"], stored["at"]) if known else None)
+    account: dict[str, Any] = ledger.setting(INSTALLATION, AMOCRM) or {}
+    if is_here(str(account.get("base_url", ""))):
+        return Standing(is_here=True)
     due = ledger.setting(_scope(record), DUE)
     if due is not None:
         return Standing(until=datetime.fromisoformat(due["until"]))

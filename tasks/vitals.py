@@ -112,7 +112,7 @@ def check_basis_of(ledger: Ledger, record: ConnectionRecord) -> Check:
     """Check that somebody attested on which legal basis the clinic's patients are transferred."""
     now = datetime.now(tz=UTC)
     found = standing(ledger, record, now)
-    if found.attested is not None:
+    if found.attested is not None or found.is_here:
         return Check(BASIS, CheckState.OK)
     if found.lets_transfer(now):
         return Check(BASIS, CheckState.WARNING, "basis_due")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -35,6 +36,11 @@ UP = (
     "tests/deployments/test_up_server.py",
     "tests/deployments/test_up_password.py",
 )
+
+
+def pytest_configure() -> None:
+    """A test that needs Prefect's server starts one: else a stray event would bring up its own, for ten seconds."""
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
 
 
 class ByFileAndRoad(LoadFileScheduling):  # type: ignore[misc]

@@ -70,6 +70,8 @@ def show_basis(output: OutputOption = Output.TEXT) -> None:
     for name, standing in found.items():
         known = standing.attested
         missing = "не подтверждено" + (f", передача до {standing.until:%d.%m.%Y}" if standing.until else "")
+        if standing.is_here:
+            missing = "не требуется: amoCRM на этом же компьютере"
         result.add_row(
             name,
             law.MEANINGS[known.basis] if known else missing,

@@ -181,7 +181,6 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
-            ("basis", "attest", CLINIC, "--basis", "consent", "--by", "measurement"),
             ("autoconfigure", "--yes", "--special", "all"),
             ("start", CLINIC, "--all-history"),
         ):

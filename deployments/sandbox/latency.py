@@ -165,7 +165,6 @@ def measure(folder: Path, *, changes: int, minutes: float, latency_ms: int, seed
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
-            ("basis", "attest", CLINIC, "--basis", "consent", "--by", "measurement"),
             ("autoconfigure", "--yes", "--special", "all"),
             ("start", CLINIC, "--all-history"),
             ("sync", CLINIC),

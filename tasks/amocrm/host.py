@@ -6,7 +6,7 @@ import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["ABROAD", "is_abroad"]
+__all__ = ["ABROAD", "is_abroad", "is_here"]
 
 #: amoCRM's Russian service. The same product for the rest of the world is kommo.com, formerly amocrm.com.
 RUSSIAN: Final = "amocrm.ru"
@@ -18,14 +18,18 @@ ABROAD: Final = (
 
 def is_abroad(base_url: str) -> bool:
     """Tell whether an account is elsewhere than at amoCRM's Russian service; this machine is not abroad."""
-    host = (urlsplit(base_url).hostname or "").rstrip(".").casefold()
-    if host == "localhost" or _is_loopback(host):
-        return False
-    return host != RUSSIAN and not host.endswith(f".{RUSSIAN}")
+    host = _host(base_url)
+    return not is_here(base_url) and host != RUSSIAN and not host.endswith(f".{RUSSIAN}")
 
 
-def _is_loopback(host: str) -> bool:
+def is_here(base_url: str) -> bool:
+    """Tell whether an account's address is this machine's own: what goes there is told to nobody else."""
+    host = _host(base_url)
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host(base_url: str) -> str:
+    return (urlsplit(base_url).hostname or "").rstrip(".").casefold()

@@ -184,7 +184,6 @@ class Journey:
                 ask("connect-amocrm", *connect)
             options = self.clinic.options(folder / "password")
             ask("connect-database", "connect-database", CLINIC, *options)
-            ask("basis", "basis", "attest", CLINIC, "--basis", "consent", "--by", "Главный врач")
             if self.kind == JOURNEYS[-1]:
                 self.unconfigured = self.installation.run("sync", CLINIC)
             ask("autoconfigure", "autoconfigure", "--yes", "--special", "all")

@@ -38,7 +38,6 @@ def connected(tmp_path: Path) -> Iterator[tuple[Installation, StandIn]]:
         found.prepare(
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
             ("connect-amocrm", "--base-url", crm.url, "--token-file", str(token)),
-            ("basis", "attest", CLINIC, "--basis", "consent", "--by", "test"),
             ("autoconfigure", "--yes", "--special", "all"),
         )
         yield found, crm

@@ -43,8 +43,10 @@ def transferred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxIns
 
 
 @pytest.fixture
-def clinic(transferred: SandboxInstallation) -> SandboxInstallation:
+def clinic(transferred: SandboxInstallation, monkeypatch: pytest.MonkeyPatch) -> SandboxInstallation:
+    """The same, its amoCRM somewhere else, as a real one is."""
     transferred.recall()
+    monkeypatch.setattr("tasks.basis.is_here", lambda _address: False)
     return transferred
 
 
@@ -77,6 +79,17 @@ def test_a_new_clinic_is_refused_with_the_remedy(clinic: SandboxInstallation) ->
     assert clinic.ledger.setting(f"clinic:{new.clinic_uid}", DUE) is None
     attest(clinic.ledger, new, Basis.CONSENT, by="Главный врач")
     check_basis(clinic.ledger, new)
+
+
+def test_an_amocrm_on_this_machine_needs_none(transferred: SandboxInstallation) -> None:
+    transferred.recall()
+    record = record_of(transferred)
+    assert not any("attested" in line for line in enter(transferred))
+    assert [name for name, _payload in events(transferred) if name == "due"] == []
+    assert check_basis_of(transferred.ledger, record).state is CheckState.OK
+    withdraw(transferred.ledger, record, by="Юрист")
+    with pytest.raises(TransferRefusedError):
+        enter(transferred)
 
 
 def test_what_ran_before_goes_on_for_two_weeks_and_says_so(clinic: SandboxInstallation) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tasks import connections, health
-from tasks.amocrm.host import ABROAD, is_abroad
+from tasks.amocrm.host import ABROAD, is_abroad, is_here
 from tasks.checks import CheckState
 from tasks.examine import examine_account
 from tasks.settings import Settings
@@ -32,6 +32,7 @@ from tasks.settings import Settings
 )
 def test_only_the_russian_service_and_this_machine_are_not_abroad(address: str, abroad: bool) -> None:
     assert is_abroad(address) is abroad
+    assert is_here(address) is any(name in address for name in ("127.0.0.1", "::1", "localhost"))
 
 
 class Silent:

@@ -234,7 +234,6 @@ def clinic_steps(
     ledger = Ledger(settings.ledger_url).open()
     record = ConnectionRecord(name=CLINIC, clinic_uid=UID, block_name="b", timezone=TIMEZONE)
     ledger.save_connection(record)
-    basis.attest(ledger, record, basis.Basis.CONSENT, by="test")
     launch = Launch(from_day=today.date() - timedelta(days=30))
     ledger.put_setting(f"clinic:{UID}", LAUNCH, launch.model_dump(mode="json"), by="test")
     with StandIn(token=TOKEN, limit=None, index_lag=0) as crm:
@@ -244,6 +243,7 @@ def clinic_steps(
         patch.setattr(gate, "open_source", lambda _record, _settings: (connection, steps.reader()))
         patch.setattr(gate, "open_destination", lambda _ledger, _settings: steps.client())
         patch.setattr(events, "emit_event", lambda **_parts: None)
+        basis.attest(ledger, record, basis.Basis.CONSENT, by="test")
         if not has_suites:
             patch.setattr(expectations.gate, "validate", quick_gate.judge)
         steps.configure()
