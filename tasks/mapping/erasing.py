@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.mapping.cards import CardChange, contact_payload, lead_payload
+from tasks.mapping.cards import CLEARED, CardChange, contact_payload, lead_payload
 from tasks.mapping.model import FieldRule, NullPolicy, Policy
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.records import CustomField, RemoteContact, RemoteLead
 
 __all__ = ["CLEARED", "Eraser"]
 
-#: What a card is called afterwards: amoCRM shows one without a name under a number of its own.
-CLEARED: Final = "Данные удалены"
 #: How the codes of the fields begin that autoconfiguration made.
 OURS: Final = "IDENT_"
 NAMES: Final = ("last_name", "first_name")
@@ -54,8 +52,6 @@ class Eraser:
             remote=remote,
             sent=sent,
         )
-        if remote.first_name == CLEARED:
-            _take_back(change, "first_name")
         kept = {name for name in NAMES if getattr(remote, name) and name not in change.payload}
         if not kept and change.payload.keys() & set(NAMES):
             change.payload |= {"first_name": CLEARED, "last_name": ""}
@@ -75,9 +71,7 @@ class Eraser:
             remote=remote,
             sent=sent,
         )
-        if remote.name == CLEARED:
-            _take_back(change, "name")
-        elif "name" in change.payload:
+        if "name" in change.payload:
             change.payload["name"] = CLEARED
         return self._unmarked(change, remote, self.mapping.lead_external_field, self.lead_fields)
 
@@ -112,7 +106,11 @@ class Eraser:
         items += [{"field_id": key, "values": None} for key in sorted(ours) if remote.values.get(key)]
         if items:
             change.payload["custom_fields_values"] = items
-        tags = {self.mapping.contact_tag, self.mapping.lead_tag, self.mapping.gone_tag} & remote.tags
+        # amoCRM keeps the spelling of a tag that the account had before ours.
+        own = {
+            tag.casefold() for tag in (self.mapping.contact_tag, self.mapping.lead_tag, self.mapping.gone_tag)
+        }
+        tags = {tag for tag in remote.tags if tag.casefold() in own}
         if tags:
             change.payload["tags_to_delete"] = [{"name": tag} for tag in sorted(tags)]
         return change
@@ -120,12 +118,6 @@ class Eraser:
 
 def _ours(fields: Sequence[CustomField]) -> set[int]:
     return {field.id for field in fields if (field.code or "").startswith(OURS)}
-
-
-def _take_back(change: CardChange, name: str) -> None:
-    """Leave a name as an earlier try put it."""
-    change.payload.pop(name, None)
-    change.yielded = tuple(datum for datum in change.yielded if datum != name)
 
 
 def _left_numbers(change: CardChange, rules: Sequence[FieldRule], remote: RemoteContact) -> tuple[str, ...]:
