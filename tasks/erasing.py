@@ -27,6 +27,7 @@ from tasks.loading.erase import Clear, clear_cards, clear_notes, own_notes
 from tasks.loading.ports import Card, Change, Load, Remote, sent_by_us
 from tasks.loading.resolve import is_free
 from tasks.mapping.erasing import CLEARED, Eraser
+from tasks.mappings import former_mappings
 from tasks.planning.chains import collapse
 from tasks.planning.identity import external_id, parse_external_id
 from tasks.records import Action, AppliedRow, Kind, PlanRow, RemoteContact, RemoteLead
@@ -173,7 +174,8 @@ def finish_erasures(space: Workspace, load: Load) -> None:
     if not waiting:
         return
     lead_fields = read_custom_fields(space.client, "leads")
-    eraser = Eraser(space.settled_mapping(), space.contact_fields, lead_fields)
+    former = [one.for_clinic(uid) for one in former_mappings(space.ledger, load.account_id)]
+    eraser = Eraser(space.settled_mapping(), space.contact_fields, lead_fields, former)
 
     def visits(patient_id: int) -> Visits:
         with database_errors(space.connection):

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from deployments.cli.main import app
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.compare import sqlite_rows
-from tasks import backup, erasure, lease
+from tasks import backup, erasure, lease, mappings
 from tasks.amocrm.requester import Requester
 from tasks.errors import AuthenticationError, ConfigurationError
 from tasks.ledger.database import Database
@@ -336,6 +336,27 @@ def test_deals_of_a_contact_that_was_merged_are_cleared_too(person: Person) -> N
     assert set(one.deals) == set(person.deals)
     assert "IDENT" not in person.cards()
     assert rows_of(person) == {}
+
+
+def test_a_field_that_the_mapping_names_no_more_is_cleared_of_what_we_sent(person: Person) -> None:
+    """What was sent before a datum was left out stays in amoCRM, but not of who is erased."""
+    place, state = person.place, person.place.crm.sandbox.state
+    field = state.add_field("contacts", "Город клиники", "text", None)
+    contact = state.records["contacts"][person.contact]
+    account = place.ledger.setting("installation", "amocrm")
+    mapping = mappings.load_mapping(place.ledger, int(account["account_id"]) if account else 0)
+    (city,) = [rule for rule in mapping.contact if rule.datum == "city"]
+    rest = [rule for rule in mapping.contact if rule is not city]
+    own = city.model_copy(update={"field_id": field.id, "field_name": field.name})
+    mappings.save_mapping(place.ledger, mapping.model_copy(update={"contact": [*rest, own]}), by="test")
+    contact.values[field.id] = [dict(item) for item in contact.values[city.field_id or 0]]
+    renamed = {"contact": rest, "contact_tag": "Пациент"}
+    mappings.save_mapping(place.ledger, mapping.model_copy(update=renamed), by="test")
+    (one,) = erase(person).patients
+    assert one.finished
+    assert field.id not in contact.values
+    assert one.left == {}
+    assert contact.tags == {}
 
 
 def test_a_note_that_amocrm_refuses_stays_open_and_stops_neither_cards_nor_runs(person: Person) -> None:
