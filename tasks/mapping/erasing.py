@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,8 @@ __all__ = ["CLEARED", "Eraser"]
 
 #: How the codes of the fields begin that autoconfiguration made.
 OURS: Final = "IDENT_"
+#: How our marks begin.
+MARK: Final = "IDENT-"
 NAMES: Final = ("last_name", "first_name")
 
 Sent = Callable[[str, str], bool]
@@ -58,7 +60,7 @@ class Eraser:
         if not kept and change.payload.keys() & set(NAMES):
             change.payload |= {"first_name": CLEARED, "last_name": ""}
         change.yielded += _left_numbers(change, rules, remote)
-        marks = {one.contact_external_field for one in self._all}
+        marks = _marks(remote, (one.contact_external_field for one in self._all))
         return self._unmarked(change, remote, marks | _ours(self.contact_fields))
 
     def lead(self, remote: RemoteLead, sent: Sent) -> CardChange:
@@ -76,7 +78,7 @@ class Eraser:
         )
         if "name" in change.payload:
             change.payload["name"] = CLEARED
-        marks = {one.lead_external_field for one in self._all}
+        marks = _marks(remote, (one.lead_external_field for one in self._all))
         return self._unmarked(change, remote, marks | _ours(self.lead_fields))
 
     @property
@@ -118,6 +120,15 @@ def _rules(rules: Sequence[FieldRule], fields: Sequence[CustomField]) -> list[Fi
         )
         for rule in each.values()
     ]
+
+
+def _marks(remote: RemoteContact | RemoteLead, fields: Iterable[int]) -> set[int]:
+    """Return the fields that hold a mark of ours; one that was chosen by mistake once may hold anything."""
+    return {
+        field
+        for field in fields
+        if any(str(item.get("value")).startswith(MARK) for item in remote.values.get(field, ()))
+    }
 
 
 def _ours(fields: Sequence[CustomField]) -> set[int]:

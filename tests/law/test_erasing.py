@@ -350,11 +350,17 @@ def test_a_field_that_the_mapping_names_no_more_is_cleared_of_what_we_sent(perso
     own = city.model_copy(update={"field_id": field.id, "field_name": field.name})
     mappings.save_mapping(place.ledger, mapping.model_copy(update={"contact": [*rest, own]}), by="test")
     contact.values[field.id] = [dict(item) for item in contact.values[city.field_id or 0]]
+    # Chosen by mistake for the mark once, and put back: what a manager typed there stays.
+    typed = state.add_field("contacts", "Любимый цвет", "text", None)
+    contact.values[typed.id] = [{"value": "синий"}]
+    mistaken = {"contact_external_field": typed.id}
+    mappings.save_mapping(place.ledger, mapping.model_copy(update=mistaken), by="test")
     renamed = {"contact": rest, "contact_tag": "Пациент"}
     mappings.save_mapping(place.ledger, mapping.model_copy(update=renamed), by="test")
     (one,) = erase(person).patients
     assert one.finished
     assert field.id not in contact.values
+    assert contact.values[typed.id] == [{"value": "синий"}]
     assert one.left == {}
     assert contact.tags == {}
 
