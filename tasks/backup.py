@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError
 
+from tasks.basis import BASIS, DUE
 from tasks.errors import ConfigurationError, LeaseHeldError, LedgerUnavailableError
 from tasks.ledger import backup
 from tasks.ledger.database import HEAD, Database
@@ -103,8 +105,8 @@ def restore(settings: Settings, path: Path) -> Restored:
     place = Path(database.url.database or "") if database.is_sqlite else None
     with closing(Ledger(settings.ledger_url)) as current:
         is_new = place is not None and not place.exists()
-        tokens, erased = ({}, []) if is_new else (_hold(current), _erasures(current))
-        settle = partial(_settle, tokens=tokens, erased=erased)
+        tokens = {} if is_new else _hold(current)
+        settle = partial(_settle, tokens=tokens, decided=_Decided() if is_new else _decided(current))
         try:
             if place is not None:
                 current.close()
@@ -143,17 +145,27 @@ def _hold(current: Ledger) -> dict[str, int]:
     return tokens
 
 
-def _erasures(current: Ledger) -> list[ErasureRecord]:
-    """Return whom nothing may bring back, also not a backup that is older than the request."""
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What people decided, and no backup that is older may undo."""
+
+    erased: list[ErasureRecord] = field(default_factory=list)
+    bases: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _decided(current: Ledger) -> _Decided:
     try:
-        return current.erasures() if current.database.revision() == HEAD else []
+        if current.database.revision() != HEAD:
+            return _Decided()
+        return _Decided(current.erasures(), current.settings_named(BASIS, DUE))
     except (DatabaseError, LedgerUnavailableError):
-        return []  # damaged, as above
+        return _Decided()  # damaged, as above
 
 
-def _settle(connection: Connection, *, tokens: dict[str, int], erased: list[ErasureRecord]) -> None:
+def _settle(connection: Connection, *, tokens: dict[str, int], decided: _Decided) -> None:
     backup.mark_restored(connection, tokens)
-    keep_erasures(connection, erased)
+    backup.keep_settings(connection, decided.bases)
+    keep_erasures(connection, decided.erased)
 
 
 def _give_back(current: Ledger, tokens: dict[str, int]) -> None:

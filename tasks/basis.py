@@ -21,6 +21,7 @@ from tasks.review import LONGEST_NAME, refuse_text
 
 __all__ = [
     "BASIS",
+    "DUE",
     "GRACE",
     "MEANINGS",
     "Attestation",
@@ -170,7 +171,7 @@ def attest(ledger: Ledger, record: ConnectionRecord, basis: Basis, *, by: str) -
 
 
 def withdraw(ledger: Ledger, record: ConnectionRecord, *, by: str) -> None:
-    """Record that there is no basis any more: the next run is refused, whatever was transferred before.
+    """Record that there is no basis any more: a run under way stops, the next one is refused.
 
     Raises:
         ConfigurationError: When nobody is named, or the name looks like something else.

@@ -18,6 +18,7 @@ from tasks.amocrm import leads
 from tasks.amocrm.client import AmoClient
 from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.destination import AmoDestination
+from tasks.errors import RowError
 from tasks.events import emit
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import IdentReader, Window
@@ -26,6 +27,7 @@ from tasks.loading.erase import Clear, clear_cards, clear_notes, own_notes
 from tasks.loading.ports import Card, Change, Load, Remote, sent_by_us
 from tasks.loading.resolve import is_free
 from tasks.mapping.erasing import CLEARED, Eraser
+from tasks.mappings import former_mappings
 from tasks.planning.chains import collapse
 from tasks.planning.identity import external_id, parse_external_id
 from tasks.records import Action, AppliedRow, Kind, PlanRow, RemoteContact, RemoteLead
@@ -104,6 +106,8 @@ class Erased:
 class _Found:
     contacts: list[tuple[Card, Remote]]
     deals: list[tuple[Card, Remote]]
+    contact_ids: frozenset[int] = frozenset()  # also of one that is not in amoCRM any more
+    roots: frozenset[int] = frozenset()  # keys of the patient's deals, likewise
 
     def of(self, kind: Kind) -> list[tuple[Card, Remote]]:
         return self.contacts if kind is Kind.CONTACT else self.deals
@@ -138,24 +142,26 @@ def carry_out(erasing: Erasing, patient_id: int, unknown: Mapping[Kind, Collecti
     visits = erasing.visits(patient_id)
     found = _find(erasing, patient_id, visits or Visits())
     book = AmoDestination(erasing.client)
-    notes = sum(clear_notes(erasing.load, book, card, remote.id, CLEARED) for card, remote in found.deals)
+    notes = {
+        remote.id: clear_notes(erasing.load, book, card, remote.id, CLEARED) for card, remote in found.deals
+    }
     for kind in (Kind.LEAD, Kind.CONTACT):
         clear_cards(erasing.load, kind, found.of(kind), _clear(erasing))
     after = _again(erasing, found)
     rest = [one for kind in LETTERS for one in after.of(kind) if _change(erasing, *one).payload]
-    contact_ids = {remote.id for _card, remote in found.contacts}
-    waits = patient_id in unknown.get(Kind.CONTACT, ()) or bool(
-        erasing.ledger.awaited_deals(erasing.load.clinic_uid, contact_ids)
-    )
-    finished = not rest and not waits and visits is not None
+    rest += [
+        (card, remote)
+        for card, remote in found.deals
+        if notes[remote.id] and own_notes(book, remote.id, card.external_id)
+    ]
+    finished = not rest and visits is not None and not _awaited(erasing, patient_id, found, unknown)
     if finished and visits is not None:
-        deals = {card.row.source_id for card, _remote in found.deals}
-        _forget(erasing.ledger, erasing.load.clinic_uid, patient_id, deals | visits.ids | visits.roots)
+        _forget(erasing.ledger, erasing.load.clinic_uid, patient_id, found.roots | visits.ids)
     return Erased(
         patient_id,
-        contacts=tuple(sorted(contact_ids)),
+        contacts=tuple(remote.id for _card, remote in found.contacts),
         deals=tuple(remote.id for _card, remote in found.deals),
-        notes=notes,
+        notes=sum(notes.values()),
         left=_left(erasing, after),
         finished=finished,
     )
@@ -168,7 +174,8 @@ def finish_erasures(space: Workspace, load: Load) -> None:
     if not waiting:
         return
     lead_fields = read_custom_fields(space.client, "leads")
-    eraser = Eraser(space.settled_mapping(), space.contact_fields, lead_fields)
+    former = [one.for_clinic(uid) for one in former_mappings(space.ledger, load.account_id)]
+    eraser = Eraser(space.settled_mapping(), space.contact_fields, lead_fields, former)
 
     def visits(patient_id: int) -> Visits:
         with database_errors(space.connection):
@@ -178,14 +185,26 @@ def finish_erasures(space: Workspace, load: Load) -> None:
     own = replace(load, run_id=erasing_id())
     erasing = Erasing(space.ledger, own, space.client, eraser, visits)
     for patient_id in waiting:
-        done = carry_out(erasing, patient_id, space.unknown)
+        try:
+            done = carry_out(erasing, patient_id, space.unknown)
+        except RowError:
+            done = Erased(patient_id)  # amoCRM refuses a card of one person: the others are still sent
         if done.finished:
             tell(space.ledger, uid, space.clinic.name, done)
+            space.warnings += _told_left(done)
         else:
             space.warnings.append(
                 f"Patient {patient_id} was to be erased, and something is still in amoCRM. The next "
                 "run tries again."
             )
+
+
+def _told_left(done: Erased) -> list[str]:
+    """Return what nobody finds again, now that the marks are off: cards with something a person typed."""
+    listed = [f"{card}: {', '.join(data)}" for card, data in (done.left or {}).items()]
+    return [f"Patient {done.patient_id} was erased; a person typed and kept: {'; '.join(listed)}."] * bool(
+        listed
+    )
 
 
 def erasing_id() -> str:
@@ -209,12 +228,24 @@ def _again(erasing: Erasing, before: _Found) -> _Found:
     return _Found(again[Kind.CONTACT], again[Kind.LEAD])
 
 
+def _awaited(
+    erasing: Erasing, patient_id: int, found: _Found, unknown: Mapping[Kind, Collection[int]]
+) -> bool:
+    """Tell whether a card of the patient may have been written by a request whose answer was lost."""
+    return (
+        patient_id in unknown.get(Kind.CONTACT, ())
+        or not found.roots.isdisjoint(unknown.get(Kind.LEAD, ()))
+        or bool(erasing.ledger.awaited_deals(erasing.load.clinic_uid, found.contact_ids))
+    )
+
+
 def _find(erasing: Erasing, patient_id: int, visits: Visits) -> _Found:
     """Find the patient's cards: by the ledger, by their mark, by their contact, by IDENT's word."""
     contacts = _contacts(erasing, patient_id)
     held = erasing.ledger.applied_rows(erasing.load.clinic_uid, Kind.CONTACT, [patient_id])
     ids = {remote.id for _card, remote in contacts} | {row.amo_id for row in held.values()}
-    return _Found(contacts, _deals(erasing, ids, visits))
+    roots, deals = _deals(erasing, patient_id, ids, visits)
+    return _Found(contacts, deals, frozenset(ids), roots)
 
 
 def _contacts(erasing: Erasing, patient_id: int) -> list[tuple[Card, Remote]]:
@@ -228,10 +259,11 @@ def _contacts(erasing: Erasing, patient_id: int) -> list[tuple[Card, Remote]]:
     return [(_card(erasing, Kind.CONTACT, patient_id, known), found[key]) for key in sorted(found)]
 
 
-def _deals(erasing: Erasing, contact_ids: Collection[int], visits: Visits) -> list[tuple[Card, Remote]]:
-    """Return deals that the ledger links to these contacts, and others of ours that are the patient's."""
+def _deals(
+    erasing: Erasing, patient_id: int, contact_ids: Collection[int], visits: Visits
+) -> tuple[frozenset[int], list[tuple[Card, Remote]]]:
+    """Return the keys of the patient's deals, and those that are in amoCRM."""
     load, uid = erasing.load, erasing.load.clinic_uid
-    roots = set(erasing.ledger.deals_of(uid, contact_ids))
     attached = [
         (root, deal)
         for deals in leads.leads_of_contacts(erasing.client, contact_ids).values()
@@ -239,14 +271,22 @@ def _deals(erasing: Erasing, contact_ids: Collection[int], visits: Visits) -> li
         if not deal.is_deleted
         and (root := parse_external_id(load.cards.external_ids(Kind.LEAD, deal), uid, "A")) is not None
     ]
-    # The ledger's word counts where it has one: a person may have attached somebody else's deal.
+    mine = {root for root, deal in attached if deal.contact_ids[:1] and deal.contact_ids[0] in contact_ids}
     others = {root for root, _deal in attached} | visits.roots
-    roots |= others - erasing.ledger.applied_rows(uid, Kind.LINK, others).keys()
+    links = erasing.ledger.applied_rows(uid, Kind.LINK, others)
+    roots = set(erasing.ledger.deals_of(uid, contact_ids)) | (others - links.keys())
+    # The ledger's word counts where it has one: a person may have attached somebody else's deal. It has none
+    # where it names a contact that was merged into another one since and is nobody's.
+    roots |= {
+        root
+        for root, link in links.items()
+        if (root in mine or root in visits.roots) and is_free(load, Kind.CONTACT, link.amo_id, patient_id)
+    }
     known = erasing.ledger.applied_rows(uid, Kind.LEAD, roots)
     remotes = load.destination.read(Kind.LEAD, [row.amo_id for row in known.values()])
     found = {row.amo_id: (key, remotes[row.amo_id]) for key, row in known.items() if row.amo_id in remotes}
     found |= {deal.id: (root, deal) for root, deal in attached if root in roots}
-    return [
+    return frozenset(roots), [
         (_card(erasing, Kind.LEAD, root, known.get(root)), remote)
         for _id, (root, remote) in sorted(found.items())
     ]

@@ -26,7 +26,7 @@ from tasks.loading.ports import Load
 from tasks.loading.recovery import recover
 from tasks.mapping.drift import check, usable
 from tasks.mapping.erasing import Eraser
-from tasks.mappings import stored_mapping
+from tasks.mappings import former_mappings, stored_mapping
 from tasks.planning.identity import external_id
 from tasks.records import Kind
 from tasks.review import LONGEST_NAME, refuse_text
@@ -204,7 +204,8 @@ def _opened(
         cards = MappedCards(mapping, tuple(pipelines), tuple(fields), record.timezone)
         load = _load(ledger, settings, record, client, cards, guard, account.id)
         visits = _visits(settings, record, warnings)
-        yield Erasing(ledger, load, client, Eraser(mapping, fields, lead_fields), visits)
+        former = [one.for_clinic(record.clinic_uid) for one in former_mappings(ledger, account.id)]
+        yield Erasing(ledger, load, client, Eraser(mapping, fields, lead_fields, former), visits)
 
 
 def _load(

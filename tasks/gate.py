@@ -62,6 +62,7 @@ class Guard:
 
     A run of the schedule ends when the operator stops the transfer, wherever it runs: the wish stands in the
     ledger, which works without signals and across machines. A run that a person started by itself goes on.
+    Every run ends when the legal basis is withdrawn: a first load may last hours.
     """
 
     def __init__(self, lease: LeaseKeeper, ledger: Ledger, record: ConnectionRecord) -> None:
@@ -69,8 +70,9 @@ class Guard:
         self._stoppable = is_started(ledger, record)
 
     def __call__(self) -> None:
-        """Renew the lease; raise when it was lost or the transfer was stopped."""
+        """Renew the lease; raise when it was lost, the transfer was stopped or its basis was withdrawn."""
         self._lease()
+        check_basis(self._ledger, self._record)
         if self._stoppable and not is_started(self._ledger, self._record):
             raise RunStoppedError(
                 problem="The transfer was stopped; the batch in flight was finished.",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from tasks.events import PREFIX
 from tasks.launch import LAUNCH, NOTIFY, TRANSFER
 from tasks.ledger.store import Ledger
 from tasks.mappings import MAPPING
+from tasks.spreadsheet import as_table
 from tasks.validate import THRESHOLDS
 
 __all__ = ["COLUMNS", "Inspected", "as_csv", "inspect"]
@@ -30,8 +29,6 @@ DECISIONS: Final[dict[str, tuple[str, ...]]] = {
     NOTIFY: (),
     THRESHOLDS: (),
 }
-#: A spreadsheet takes a cell that begins so for a formula.
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +137,7 @@ def _moment(at: float) -> str:
 
 def as_csv(lines: Sequence[Inspected]) -> str:
     """Return the lines as CSV; what people called themselves is no formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    for line in lines:
-        cells = (line.kind, line.clinic, line.what, line.who, line.result, line.counts)
-        writer.writerow([_moment(line.at), *(f"'{one}" if one.startswith(FORMULA) else one for one in cells)])
-    return text.getvalue()
+    cells = (
+        (_moment(one.at), one.kind, one.clinic, one.what, one.who, one.result, one.counts) for one in lines
+    )
+    return as_table(COLUMNS, cells)

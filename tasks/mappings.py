@@ -21,6 +21,7 @@ __all__ = [
     "PENDING",
     "Change",
     "Saved",
+    "former_mappings",
     "load_mapping",
     "mapping_history",
     "pending_resend",
@@ -122,6 +123,12 @@ def read_everything(ledger: Ledger, clinic_uid: str) -> None:
     mark = ledger.watermark(clinic_uid)
     if mark:
         ledger.move_watermark(clinic_uid, {**mark, FULL_DUE: AT_ONCE})
+
+
+def former_mappings(ledger: Ledger, account_id: int) -> list[CardMapping]:
+    """Return what the account's mapping was before, the latest first."""
+    rows = ledger.setting_history(_scope(account_id), MAPPING)
+    return [CardMapping.model_validate(row["value"]) for row in reversed(rows[:-1])]
 
 
 # ---- data that go elsewhere now ----------------------------------------------------------------------------

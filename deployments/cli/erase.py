@@ -40,17 +40,18 @@ def erase_subject(
     settings, record = load_settings(), erasure.any_clinic(ledger, clinic)
     patients = sorted(set(patient))
     if lift:
-        lifted = erasure.lift(ledger, record, patients, by=by)
-        told = f"Transferred again from the next run on: {lifted or 'nobody; there was no tombstone'}."
+        known = sorted(ledger.erased(record.clinic_uid) & set(patients))
+        lifted = known if dry_run else erasure.lift(ledger, record, patients, by=by)
+        told = "Would be transferred again" if dry_run else "Transferred again from the next run on"
+        told += f": {lifted or 'nobody; there was no tombstone'}."
         show({"clinic": clinic, "lifted": lifted}, output, told)
         return
-    found = erasure.rehearse(ledger, settings, record, patients)
     if dry_run:
-        _show(found, output, "Would be cleared")
+        _show(erasure.rehearse(ledger, settings, record, patients), output, "Would be cleared")
         return
     if not yes:
         if output is Output.TEXT:
-            _show(found, output, "To be cleared")
+            _show(erasure.rehearse(ledger, settings, record, patients), output, "To be cleared")
         if not typer.confirm("Clear these cards? It cannot be undone.", err=True):
             say("Declined; nothing was changed.")
             return

@@ -29,8 +29,12 @@ def link_contacts(client: AmoClient, links: Sequence[tuple[int, int, bool]]) -> 
         ],
         repeatable=True,
     )
-    pairs = [(row.get("entity_id"), row.get("to_entity_id")) for row in entities.listed(answer, "links")]
-    return all((lead, contact) in pairs for lead, contact, _is_main in links)
+    named = entities.listed(answer, "links")
+    # amoCRM's examples name the deal of each link, its table of the answer does not.
+    return all(
+        any(row.get("entity_id", lead) == lead and row.get("to_entity_id") == contact for row in named)
+        for lead, contact, _is_main in links
+    )
 
 
 def unlink_contacts(client: AmoClient, links: Sequence[tuple[int, int]]) -> None:

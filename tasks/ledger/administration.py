@@ -132,6 +132,12 @@ class Administration:
             value: Json | None = link.execute(query).scalar_one_or_none()
         return value
 
+    def settings_named(self, *names: str) -> list[Json]:
+        """Return the settings of some names in every scope, with when and by whom each was made."""
+        with self.database.read() as link:
+            rows = link.execute(sa.select(setting).where(setting.c.name.in_(names))).mappings()
+            return [dict(row) for row in rows]
+
     def setting_changed_at(self, scope: str, name: str) -> float | None:
         """Return when a setting was made last, epoch seconds; ``None`` when it never was."""
         query = sa.select(setting.c.changed_at).where(setting.c.scope == scope, setting.c.name == name)

@@ -13,7 +13,7 @@ import os
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from io import TextIOWrapper
@@ -37,6 +37,7 @@ __all__ = [
     "RESTORED",
     "Manifest",
     "copy_ledger",
+    "keep_settings",
     "mark_restored",
     "read_keys",
     "read_manifest",
@@ -252,6 +253,22 @@ def mark_restored(connection: sa.Connection, tokens: Mapping[str, int]) -> None:
         token = max(known_tokens.get(uid, 0), tokens.get(uid, 0))
         values = {"clinic_uid": uid, "owner": "restore", "token": token, "expires_at": 0.0}
         connection.execute(sa.insert(lease).values(values))
+
+
+def keep_settings(connection: sa.Connection, known: Sequence[Mapping[str, Any]]) -> None:
+    """Put settings into a restored ledger that were made later than what it has of them.
+
+    Args:
+        connection: A writing transaction on the restored ledger.
+        known: Rows of the ledger that it replaces.
+    """
+    for row in known:
+        here = sa.and_(setting.c.scope == row["scope"], setting.c.name == row["name"])
+        at = connection.execute(sa.select(setting.c.changed_at).where(here)).scalar_one_or_none()
+        if at is None or at < row["changed_at"]:
+            connection.execute(sa.delete(setting).where(here))
+            connection.execute(sa.insert(setting).values(row))
+            connection.execute(sa.insert(setting_history).values(row))
 
 
 def _insert(connection: sa.Connection, table: sa.Table, archive: zipfile.ZipFile) -> int:

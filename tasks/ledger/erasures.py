@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from tasks.ledger.database import Database
 from tasks.ledger.packing import chunks
+from tasks.ledger.resend import OTHERS
 from tasks.ledger.tables import applied, attempt, erasure, outcome, plan, reject, sent, waiting, waiver
 from tasks.records import Action, Kind
 
@@ -72,19 +74,38 @@ class Erasures:
         return frozenset(one.patient_id for one in self.erasures(clinic_uid))
 
     def lift_erasure(self, clinic_uid: str, patient_id: int) -> bool:
-        """Remove a tombstone and make the patient due; returns whether there was one."""
+        """Remove a tombstone and make the patient due; returns whether there was one.
+
+        An erasure that did not end may have cleared some of the cards that the ledger still knows: what they
+        hold is unknown then, and they are due too.
+        """
         here = sa.and_(erasure.c.clinic_uid == clinic_uid, erasure.c.patient_id == patient_id)
-        row = {
-            "clinic_uid": clinic_uid,
-            "kind": Kind.CONTACT.value,
-            "source_id": patient_id,
-            "since": time.time(),
-        }
         with self.database.write() as connection:
             lifted = connection.execute(sa.delete(erasure).where(here)).rowcount > 0
             if lifted:
-                self.database.upsert(connection, waiting, [row], [])
+                due = {Kind.CONTACT: [patient_id], Kind.LEAD: _deals_of(connection, clinic_uid, patient_id)}
+                for kind, ids in due.items():
+                    self._resend(connection, clinic_uid, kind, ids)
         return lifted
+
+    def _resend(self, connection: sa.Connection, clinic_uid: str, kind: Kind, ids: Sequence[int]) -> None:
+        """Make rows due, and what their cards hold unknown."""
+        now = time.time()
+        owed: list[dict[str, Any]] = [
+            {"clinic_uid": clinic_uid, "kind": kind.value, "source_id": key, "since": now} for key in ids
+        ]
+        self.database.upsert(connection, waiting, owed, [])
+        for part in chunks(ids):
+            connection.execute(
+                sa.update(applied)
+                .where(
+                    applied.c.clinic_uid == clinic_uid,
+                    applied.c.kind == kind.value,
+                    applied.c.source_id.in_(part),
+                    applied.c.row_hash.not_in(OTHERS),
+                )
+                .values(row_hash=0)
+            )
 
     def deals_of(self, clinic_uid: str, contact_ids: Collection[int]) -> dict[int, int]:
         """Return the contact of each deal that the ledger links to one of these contacts, by its root."""
@@ -118,8 +139,12 @@ class Erasures:
     def finish_erasure(self, clinic_uid: str, patient_id: int, roots: Collection[int]) -> None:
         """Remove what the ledger knows of a patient and their deals, all or nothing; the tombstone stays."""
         with self.database.write() as connection:
-            _forget(connection, clinic_uid, (Kind.CONTACT,), [patient_id])
-            _forget(connection, clinic_uid, (Kind.LEAD, Kind.LINK, Kind.NOTE), list(roots))
+            for kinds, ids in (
+                ((Kind.CONTACT,), [patient_id]),
+                ((Kind.LEAD, Kind.LINK, Kind.NOTE), list(roots)),
+            ):
+                _forget(connection, clinic_uid, kinds, ids)
+                _leave_attempts(connection, clinic_uid, kinds, frozenset(ids))
             # Their appointments are listed as held by them, also those that never became a deal.
             connection.execute(
                 sa.delete(reject).where(reject.c.clinic_uid == clinic_uid, reject.c.held_by == patient_id)
@@ -129,6 +154,18 @@ class Erasures:
                 .where(erasure.c.clinic_uid == clinic_uid, erasure.c.patient_id == patient_id)
                 .values(finished_at=time.time())
             )
+
+
+def _deals_of(connection: sa.Connection, clinic_uid: str, patient_id: int) -> list[int]:
+    """Return the deals that the ledger links to a patient's contact."""
+    mine = applied.c.clinic_uid == clinic_uid
+    contact = sa.select(applied.c.amo_id).where(
+        mine, applied.c.kind == Kind.CONTACT.value, applied.c.source_id == patient_id
+    )
+    links = sa.select(applied.c.source_id).where(
+        mine, applied.c.kind == Kind.LINK.value, applied.c.amo_id.in_(contact)
+    )
+    return list(connection.execute(links).scalars())
 
 
 def _forget(connection: sa.Connection, clinic_uid: str, kinds: Sequence[Kind], ids: Collection[int]) -> None:
@@ -149,6 +186,21 @@ def _forget(connection: sa.Connection, clinic_uid: str, kinds: Sequence[Kind], i
                     table.c.source_id.in_(part),
                 )
             )
+
+
+def _leave_attempts(
+    connection: sa.Connection, clinic_uid: str, kinds: Sequence[Kind], ids: frozenset[int]
+) -> None:
+    """Take rows out of batches whose end is not known: nobody looks any more for what became of them."""
+    query = sa.select(attempt.c.id, attempt.c.source_ids).where(
+        attempt.c.clinic_uid == clinic_uid,
+        attempt.c.kind.in_([kind.value for kind in kinds]),
+        attempt.c.closed_at.is_(None),
+    )
+    for number, listed in connection.execute(query).all():
+        left = [key for key in listed.split(",") if key and int(key) not in ids]
+        change = sa.update(attempt).where(attempt.c.id == number)
+        connection.execute(change.values(source_ids=",".join(left)))
 
 
 def keep_erasures(connection: sa.Connection, known: Sequence[ErasureRecord]) -> None:

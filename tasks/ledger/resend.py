@@ -13,7 +13,7 @@ from tasks.ledger.packing import chunks, pack, unpack
 from tasks.ledger.tables import applied, waiting
 from tasks.records import Kind
 
-__all__ = ["DUE_HASH", "Resend"]
+__all__ = ["DUE_HASH", "OTHERS", "Resend"]
 
 #: Row hash of what differs in some data: equal to no card's, and not 0, which would make every datum due.
 DUE_HASH: Final = -2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tasks.errors import IdentAmocrmError
+from tasks.errors import IdentAmocrmError, RowError
 from tasks.loading.batch import Item, send_updates
 from tasks.loading.ports import Card, Change, Load, Remote, sent_by_us
 from tasks.records import Action, AppliedRow, Batch, Kind
@@ -49,7 +49,10 @@ def own_notes(notes: NoteBook, lead_id: int, mark: str) -> list[int]:
 
 
 def clear_notes(load: Load, notes: NoteBook, card: Card, lead_id: int, text: str) -> int:
-    """Replace the texts of the notes that we wrote to a deal; returns how many.
+    """Replace the texts of the notes that we wrote to a deal; returns how many there were.
+
+    One that amoCRM refuses is found again by whoever looks afterwards, and keeps nothing else from being
+    cleared.
 
     Raises:
         IdentAmocrmError: When the run cannot go on.
@@ -61,9 +64,10 @@ def clear_notes(load: Load, notes: NoteBook, card: Card, lead_id: int, text: str
         attempt = load.journal.begin_attempt(load.run_id, load.clinic_uid, load.account_id, batch)
         try:
             notes.replace_note(lead_id, number, text)
-        except IdentAmocrmError:
-            load.journal.close_attempt(attempt.id, [])
-            raise
+        except IdentAmocrmError as error:
+            if not isinstance(error, RowError):
+                load.journal.close_attempt(attempt.id, [])
+                raise
         load.journal.close_attempt(attempt.id, [])
     return len(numbers)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from tasks.mapping.model import FieldRule, NullPolicy, Policy
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.mapping.values import digits, from_amo, number, price, to_amo
 from tasks.records import RemoteContact, RemoteLead
 
-__all__ = ["CardChange", "contact_payload", "filled", "lead_payload"]
+__all__ = ["CLEARED", "CardChange", "contact_payload", "filled", "lead_payload"]
+
+#: What a card is called that was cleared on request: amoCRM shows one without a name under its own number.
+CLEARED: Final = "Данные удалены"
 
 Texts = Mapping[str, str | None]
 Sent = Callable[[str, str], bool]
@@ -147,7 +150,8 @@ def _current(rule: FieldRule, remote: Remote, zone: str) -> str | None:
     if rule.builtin == "price":
         return number(str(remote.price), money=True) if isinstance(remote, RemoteLead) else None
     if rule.builtin is not None:
-        return str(getattr(remote, rule.builtin, "") or "").strip() or None
+        text = str(getattr(remote, rule.builtin, "") or "").strip()
+        return None if text in {"", CLEARED} else text
     return None if rule.field_id is None else from_amo(rule, remote.values.get(rule.field_id, ()), zone)
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tasks.mapping.cards import CardChange, contact_payload, lead_payload
+from tasks.mapping.cards import CLEARED, CardChange, contact_payload, lead_payload
 from tasks.mapping.model import FieldRule, NullPolicy, Policy
 from tasks.mapping.model import Mapping as CardMapping
 from tasks.records import CustomField, RemoteContact, RemoteLead
 
 __all__ = ["CLEARED", "Eraser"]
 
-#: What a card is called afterwards: amoCRM shows one without a name under a number of its own.
-CLEARED: Final = "Данные удалены"
 #: How the codes of the fields begin that autoconfiguration made.
 OURS: Final = "IDENT_"
+#: How our marks begin.
+MARK: Final = "IDENT-"
 NAMES: Final = ("last_name", "first_name")
 
 Sent = Callable[[str, str], bool]
@@ -30,11 +30,13 @@ class Eraser:
         mapping: The mapping.
         contact_fields: All fields of contacts.
         lead_fields: All fields of deals.
+        former: What the mapping was before: a field that it names no more may still hold what we sent.
     """
 
     mapping: CardMapping
     contact_fields: Sequence[CustomField]
     lead_fields: Sequence[CustomField]
+    former: Sequence[CardMapping] = ()
 
     def contact(self, remote: RemoteContact, sent: Sent) -> CardChange:
         """Return what clears a contact.
@@ -43,7 +45,7 @@ class Eraser:
             remote: The contact as amoCRM has it.
             sent: Tells whether a text is what we last sent for a datum.
         """
-        rules = self._rules(self.mapping.contact, self.contact_fields)
+        rules = _rules([rule for one in self._all for rule in one.contact], self.contact_fields)
         own = self.mapping.model_copy(update={"contact": rules})
         change = contact_payload(
             own,
@@ -54,17 +56,16 @@ class Eraser:
             remote=remote,
             sent=sent,
         )
-        if remote.first_name == CLEARED:
-            _take_back(change, "first_name")
         kept = {name for name in NAMES if getattr(remote, name) and name not in change.payload}
         if not kept and change.payload.keys() & set(NAMES):
             change.payload |= {"first_name": CLEARED, "last_name": ""}
         change.yielded += _left_numbers(change, rules, remote)
-        return self._unmarked(change, remote, self.mapping.contact_external_field, self.contact_fields)
+        marks = _marks(remote, (one.contact_external_field for one in self._all))
+        return self._unmarked(change, remote, marks | _ours(self.contact_fields))
 
     def lead(self, remote: RemoteLead, sent: Sent) -> CardChange:
         """Return what clears a deal; arguments as for a contact."""
-        rules = self._rules(self.mapping.lead, self.lead_fields)
+        rules = _rules([rule for one in self._all for rule in one.lead], self.lead_fields)
         own = self.mapping.model_copy(update={"lead": rules})
         change = lead_payload(
             own,
@@ -75,57 +76,63 @@ class Eraser:
             remote=remote,
             sent=sent,
         )
-        if remote.name == CLEARED:
-            _take_back(change, "name")
-        elif "name" in change.payload:
+        if "name" in change.payload:
             change.payload["name"] = CLEARED
-        return self._unmarked(change, remote, self.mapping.lead_external_field, self.lead_fields)
+        marks = _marks(remote, (one.lead_external_field for one in self._all))
+        return self._unmarked(change, remote, marks | _ours(self.lead_fields))
 
-    def _rules(self, rules: Sequence[FieldRule], fields: Sequence[CustomField]) -> list[FieldRule]:
-        """Return rules under which our own fields are emptied, and others where they hold what we sent."""
-        ours = _ours(fields)
-        return [
-            rule
-            if rule.policy is Policy.NEVER
-            else rule.model_copy(
-                update={
-                    "null_policy": NullPolicy.CLEAR,
-                    "policy": Policy.OVERWRITE if rule.field_id in ours else Policy.OVERWRITE_UNLESS_EDITED,
-                }
-            )
-            for rule in rules
-        ]
+    @property
+    def _all(self) -> tuple[CardMapping, ...]:
+        return (self.mapping, *self.former)
 
     def _unmarked(
-        self,
-        change: CardChange,
-        remote: RemoteContact | RemoteLead,
-        mark: int,
-        fields: Sequence[CustomField],
+        self, change: CardChange, remote: RemoteContact | RemoteLead, ours: Collection[int]
     ) -> CardChange:
         """Take off mark and tags, and empty our own fields, also those that the mapping names no more."""
         change.payload.pop("tags_to_add", None)
-        ours = {mark, *_ours(fields)}
-        items = [
-            item for item in change.payload.pop("custom_fields_values", []) if item["field_id"] not in ours
-        ]
-        items += [{"field_id": key, "values": None} for key in sorted(ours) if remote.values.get(key)]
+        written = change.payload.pop("custom_fields_values", [])
+        items = {item["field_id"]: item for item in written if item["field_id"] not in ours}
+        items |= {key: {"field_id": key, "values": None} for key in sorted(ours) if remote.values.get(key)}
         if items:
-            change.payload["custom_fields_values"] = items
-        tags = {self.mapping.contact_tag, self.mapping.lead_tag, self.mapping.gone_tag} & remote.tags
+            change.payload["custom_fields_values"] = list(items.values())
+        # amoCRM keeps the spelling of a tag that the account had before ours.
+        own = {tag.casefold() for one in self._all for tag in (one.contact_tag, one.lead_tag, one.gone_tag)}
+        tags = {tag for tag in remote.tags if tag.casefold() in own}
         if tags:
             change.payload["tags_to_delete"] = [{"name": tag} for tag in sorted(tags)]
         return change
 
 
+def _rules(rules: Sequence[FieldRule], fields: Sequence[CustomField]) -> list[FieldRule]:
+    """Return rules under which our own fields are emptied, and others where they hold what we sent."""
+    ours = _ours(fields)
+    each = {
+        (rule.datum, rule.builtin, rule.field_id): rule
+        for rule in reversed(rules)
+        if rule.policy is not Policy.NEVER
+    }
+    return [
+        rule.model_copy(
+            update={
+                "null_policy": NullPolicy.CLEAR,
+                "policy": Policy.OVERWRITE if rule.field_id in ours else Policy.OVERWRITE_UNLESS_EDITED,
+            }
+        )
+        for rule in each.values()
+    ]
+
+
+def _marks(remote: RemoteContact | RemoteLead, fields: Iterable[int]) -> set[int]:
+    """Return the fields that hold a mark of ours; one that was chosen by mistake once may hold anything."""
+    return {
+        field
+        for field in fields
+        if any(str(item.get("value")).startswith(MARK) for item in remote.values.get(field, ()))
+    }
+
+
 def _ours(fields: Sequence[CustomField]) -> set[int]:
     return {field.id for field in fields if (field.code or "").startswith(OURS)}
-
-
-def _take_back(change: CardChange, name: str) -> None:
-    """Leave a name as an earlier try put it."""
-    change.payload.pop(name, None)
-    change.yielded = tuple(datum for datum in change.yielded if datum != name)
 
 
 def _left_numbers(change: CardChange, rules: Sequence[FieldRule], remote: RemoteContact) -> tuple[str, ...]:
@@ -135,7 +142,6 @@ def _left_numbers(change: CardChange, rules: Sequence[FieldRule], remote: Remote
         rule.datum
         for rule in rules
         if rule.field_type == "multitext"
-        and rule.policy is not Policy.NEVER
         and rule.field_id is not None
         and after.get(rule.field_id, remote.values.get(rule.field_id, ()))
     )

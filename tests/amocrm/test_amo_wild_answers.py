@@ -244,6 +244,16 @@ def test_a_note_and_a_link_that_are_not_named_are_not_there(monkeypatch: pytest.
     assert not links.link_contacts(answering(monkeypatch, {}), [(8, 7, True)])
     other = rows("links", {"entity_id": 8, "to_entity_id": 6})
     assert not links.link_contacts(answering(monkeypatch, other), [(8, 7, True)])
+    elsewhere = rows("links", {"entity_id": 9, "to_entity_id": 7})
+    assert not links.link_contacts(answering(monkeypatch, elsewhere), [(8, 7, True)])
+
+
+def test_a_link_counts_that_names_no_deal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documented parameters of the answer are the contact's; only the example has the deal."""
+    bare = rows(
+        "links", {"to_entity_id": 7, "to_entity_type": "contacts", "metadata": {"main_contact": True}}
+    )
+    assert links.link_contacts(answering(monkeypatch, bare), [(8, 7, True)])
 
 
 def test_half_a_character_becomes_a_mark_that_can_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:

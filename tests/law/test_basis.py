@@ -134,6 +134,19 @@ def test_a_withdrawn_basis_stops_the_next_run_and_gets_no_grace(clinic: SandboxI
     assert events(clinic)[-2:] == [("attested", {"basis": "consent"}), ("withdrawn", {})]
 
 
+def test_a_run_under_way_sends_nothing_more_once_the_basis_is_withdrawn(clinic: SandboxInstallation) -> None:
+    """A first load lasts hours, and where a person started it by hand the schedule's stop does not end it."""
+    record = record_of(clinic)
+    attest(clinic.ledger, record, Basis.CONSENT, by="Юрист")
+    space = pass_gate("run", CLINIC, "full", dry_run=False)
+    space.guard()
+    withdraw(clinic.ledger, record, by="Юрист")
+    with pytest.raises(TransferRefusedError) as refusal:
+        space.client.patch("contacts", [{"id": 1}])
+    close_workspace("run")
+    assert refusal.value.code == "basis_missing"
+
+
 @pytest.mark.parametrize("by", ["", "8 916 123-45-67", "somebody@example.org"])
 def test_a_person_is_named_and_nothing_else(clinic: SandboxInstallation, by: str) -> None:
     with pytest.raises(ConfigurationError):

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from typer.testing import CliRunner
 from deployments.cli.main import app
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.compare import sqlite_rows
-from tasks import backup, erasure, lease
+from tasks import backup, erasure, lease, mappings
 from tasks.amocrm.requester import Requester
-from tasks.errors import ConfigurationError
+from tasks.errors import AuthenticationError, ConfigurationError
 from tasks.ledger.database import Database
+from tasks.ledger.store import Ledger
 from tasks.ledger.tables import metadata
 from tasks.mapping.erasing import CLEARED
-from tasks.records import Kind
+from tasks.records import Action, Batch, Kind
+from tests.support.amocrm_caller import Caller
 from tests.support.sandbox_installation import CLINIC, TOKEN, SandboxInstallation, sandbox_installation
 
 
@@ -320,6 +322,149 @@ def test_a_deal_that_went_over_to_somebody_else_stays_theirs(person: Person) -> 
     assert deal["name"] != CLEARED
 
 
+def test_deals_of_a_contact_that_was_merged_are_cleared_too(person: Person) -> None:
+    """Once it was updated the ledger names the card that is left; its links still name the one that is gone."""
+    place = person.place
+    (survivor,) = Caller(place.crm).contacts({"name": "Завёл менеджер"})
+    place.crm.admin("merge", {"id": survivor, "duplicates": [person.contact]})
+    with closing(sqlite3.connect(place.database)) as link, link:
+        link.execute("UPDATE Persons SET City = 'Омск' WHERE ID = ?", (person.patient_id,))
+    place.sync("full")
+    (row,) = place.ledger.applied_rows(place.uid, Kind.CONTACT, [person.patient_id]).values()
+    assert row.amo_id == survivor
+    (one,) = erase(person).patients
+    assert set(one.deals) == set(person.deals)
+    assert "IDENT" not in person.cards()
+    assert rows_of(person) == {}
+
+
+def test_a_field_that_the_mapping_names_no_more_is_cleared_of_what_we_sent(person: Person) -> None:
+    """What was sent before a datum was left out stays in amoCRM, but not of who is erased."""
+    place, state = person.place, person.place.crm.sandbox.state
+    field = state.add_field("contacts", "Город клиники", "text", None)
+    contact = state.records["contacts"][person.contact]
+    account = place.ledger.setting("installation", "amocrm")
+    mapping = mappings.load_mapping(place.ledger, int(account["account_id"]) if account else 0)
+    (city,) = [rule for rule in mapping.contact if rule.datum == "city"]
+    rest = [rule for rule in mapping.contact if rule is not city]
+    own = city.model_copy(update={"field_id": field.id, "field_name": field.name})
+    mappings.save_mapping(place.ledger, mapping.model_copy(update={"contact": [*rest, own]}), by="test")
+    contact.values[field.id] = [dict(item) for item in contact.values[city.field_id or 0]]
+    # Chosen by mistake for the mark once, and put back: what a manager typed there stays.
+    typed = state.add_field("contacts", "Любимый цвет", "text", None)
+    contact.values[typed.id] = [{"value": "синий"}]
+    mistaken = {"contact_external_field": typed.id}
+    mappings.save_mapping(place.ledger, mapping.model_copy(update=mistaken), by="test")
+    renamed = {"contact": rest, "contact_tag": "Пациент"}
+    mappings.save_mapping(place.ledger, mapping.model_copy(update=renamed), by="test")
+    (one,) = erase(person).patients
+    assert one.finished
+    assert field.id not in contact.values
+    assert contact.values[typed.id] == [{"value": "синий"}]
+    assert one.left == {}
+    assert contact.tags == {}
+
+
+def test_a_note_that_amocrm_refuses_stays_open_and_stops_neither_cards_nor_runs(person: Person) -> None:
+    place = person.place
+    refused = {"mode": "status", "status": 400, "method": "PATCH", "path_prefix": "/api/v4/leads/notes"}
+    for _ in range(2):
+        place.crm.admin("faults", refused)
+    assert not erase(person).finished
+    assert person.mark not in person.cards(), "the cards are cleared all the same"
+    assert "перенесён" in person.cards()
+    assert any("was to be erased" in line for line in place.sync().warnings)
+    place.sync()
+    assert "перенесён" not in person.cards()
+    assert rows_of(person) == {}
+
+
+def test_a_deal_whose_answer_was_lost_is_waited_for_also_without_its_contact(person: Person) -> None:
+    place, ledger, uid = person.place, person.place.ledger, person.place.uid
+    leads = ledger.applied_index(uid, Kind.LEAD)
+    root = next(
+        key
+        for key, deal in zip(leads.source_ids.tolist(), leads.amo_ids.tolist(), strict=True)
+        if deal in person.deals
+    )
+    (known,) = ledger.applied_rows(uid, Kind.LEAD, [root]).values()
+    (link,) = ledger.applied_rows(uid, Kind.LINK, [root]).values()
+    ledger.forget(uid, Kind.LEAD, [root])
+    ledger.forget(uid, Kind.LINK, [root])
+    before = known.amo_id - 1
+    open_batch(
+        ledger, uid, Batch(Kind.LEAD, Action.CREATE, (root,), 7, before, (replace(known, amo_id=0), link))
+    )
+    place.crm.sandbox.state.records["leads"][known.amo_id].is_deleted = True  # not visible yet
+    place.crm.admin("delete", {"entity": "contacts", "id": person.contact})
+    assert not erase(person).finished
+    place.crm.sandbox.state.records["leads"][known.amo_id].is_deleted = False
+    place.sync()
+    assert "IDENT" not in person.cards()
+    assert rows_of(person) == {}
+    assert ledger.open_attempts(uid) == []
+
+
+def test_an_erased_person_is_looked_for_no_more_in_a_batch_that_others_wait_in(person: Person) -> None:
+    place, ledger, uid = person.place, person.place.ledger, person.place.uid
+    highest = max(place.crm.sandbox.state.records["contacts"])
+    open_batch(ledger, uid, Batch(Kind.CONTACT, Action.CREATE, (person.patient_id, 777), 7, highest))
+    ledger.finish_erasure(uid, person.patient_id, ())
+    assert [one.source_ids for one in ledger.open_attempts(uid)] == [(777,)]
+
+
+def open_batch(ledger: Ledger, uid: str, batch: Batch) -> None:
+    """Let a request have left without an answer."""
+    account = ledger.setting("installation", "amocrm")
+    assert account is not None
+    ledger.begin_attempt("lost", uid, int(account["account_id"]), batch)
+
+
+def test_whoever_is_let_back_in_half_way_is_whole_again(person: Person) -> None:
+    """Deals were cleared and the contact was not, when somebody saw that it was the wrong patient."""
+    place, before = person.place, person.place.cards()
+    refused = {"mode": "status", "status": 400, "method": "PATCH", "path_prefix": "/api/v4/contacts"}
+    place.crm.admin("faults", refused)
+    assert not erase(person).finished
+    assert place.cards()["leads"] != before["leads"]
+    assert erasure.lift(place.ledger, place.ledger.connection(CLINIC), [person.patient_id], by="Юрист")
+    place.sync()
+    assert contents(place.cards()) == contents(before)
+    assert place.sync("full").writes == 0
+
+
+def test_a_contact_that_was_cleared_gets_its_name_back(person: Person) -> None:
+    place, before = person.place, person.place.cards()
+    away = place.database.with_suffix(".away")
+    place.database.rename(away)
+    assert not erase(person).finished
+    away.rename(place.database)
+    assert CLEARED in person.cards()
+    assert erasure.lift(place.ledger, place.ledger.connection(CLINIC), [person.patient_id], by="Юрист")
+    place.sync()
+    assert contents(place.cards()) == contents(before)
+
+
+def contents(cards: dict[str, dict[int, dict[str, Any]]]) -> dict[tuple[str, int], Any]:
+    """Everything of contacts and deals, whatever the order of their fields."""
+    return {
+        (kind, key): {
+            name: sorted(map(str, one)) if isinstance(one, list) else one for name, one in row.items()
+        }
+        for kind in ("contacts", "leads")
+        for key, row in cards[kind].items()
+    }
+
+
+def test_what_a_run_leaves_to_a_person_is_told(person: Person) -> None:
+    place = person.place
+    place.crm.sandbox.state.records["leads"][person.deals[0]].name = "Звонок от Ивана"
+    place.ledger.erase(place.uid, [person.patient_id], by="Юрист")
+    told = [line for line in place.sync().warnings if f"deal {person.deals[0]}: name" in line]
+    assert len(told) == 1
+    assert "Ивана" not in told[0]
+
+
 def test_the_command_shows_asks_and_tells(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     place = person.place
     monkeypatch.setattr("deployments.cli.erase.open_session", lambda **_options: place.ledger)
@@ -337,8 +482,21 @@ def test_the_command_shows_asks_and_tells(person: Person, monkeypatch: pytest.Mo
     done = run(app, [*words, "--by", "Юрист", "--yes"])
     assert done.exit_code == 0, done.output
     assert rows_of(person) == {}
+    assert "Would be transferred again" in run(app, [*words, "--lift", "--dry-run", "--by", "Юрист"]).output
+    assert place.ledger.erased(place.uid) == {person.patient_id}
     assert "Transferred again" in run(app, [*words, "--by", "Юрист", "--lift"]).output
     assert place.ledger.erasures() == []
+
+
+def test_while_amocrm_is_away_the_command_still_keeps_them_from_being_sent(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = person.place
+    monkeypatch.setattr("deployments.cli.erase.open_session", lambda **_options: place.ledger)
+    place.crm.admin("faults", {"mode": "status", "status": 401, "path_prefix": "/api/v4/account"})
+    words = ["erase-subject", CLINIC, "--patient", str(person.patient_id), "--by", "Юрист", "--yes"]
+    assert isinstance(CliRunner().invoke(app, words).exception, AuthenticationError)
+    assert place.ledger.erased(place.uid) == {person.patient_id}
 
 
 # ---- dying half-way ----------------------------------------------------------------------------------------

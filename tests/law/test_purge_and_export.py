@@ -7,6 +7,7 @@ import io
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -148,6 +149,9 @@ def told(ledger: Ledger) -> list[dict[str, str]]:
 
 def test_an_inspection_sees_who_did_what_and_nobodys_data(ledger: Ledger) -> None:
     basis.attest(ledger, RECORD, basis.Basis.CONSENT, by="=Юрист()")
+    ledger.save_connection(replace(RECORD, name=" =CLINIC()"))
+    assert {line["clinic"] for line in told(ledger)} == {"' =CLINIC()"}, "some skip the space before it"
+    ledger.save_connection(RECORD)
     transfer(ledger, "run-1", [1])
     ledger.put_setting(f"clinic:{UID}", "transfer", {"started": True, "by": "Анна"}, by="Анна")
     ledger.put_setting("account:1", "mapping", {"filters": {"doctors": ["Петров"]}}, by="configure-mapping")

@@ -16,7 +16,8 @@ import pytest
 import sqlalchemy as sa
 
 from tasks.backup import restore, take_backup
-from tasks.errors import ConfigurationError, LeaseHeldError
+from tasks.basis import BASIS, Basis, attest, check_basis, withdraw
+from tasks.errors import ConfigurationError, LeaseHeldError, TransferRefusedError
 from tasks.ledger import database as ledger_database
 from tasks.ledger.backup import MANIFEST, read_manifest, restore_backup
 from tasks.ledger.database import HEAD, MIGRATIONS, Database
@@ -197,6 +198,27 @@ def test_a_restore_replaces_the_ledger_keeps_the_old_one_and_marks_every_clinic(
     assert done.replaced is not None
     with closing(Database(f"sqlite:///{done.replaced}")) as old:
         assert content(old, without=TOUCHED) == later
+
+
+def test_a_restore_brings_no_basis_back_that_was_withdrawn_since(
+    settings: Settings, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.events.emit_event", lambda **_parts: None)
+    record = ledger.connection("north")
+    attest(ledger, record, Basis.CONSENT, by="Юрист")
+    path = backup(settings, ledger, tmp_path / "b.zip")
+    withdraw(ledger, record, by="Юрист")
+    restore(settings, path)
+    with closing(Ledger(settings.ledger_url)) as restored:
+        with pytest.raises(TransferRefusedError, match="Nobody attested"):
+            check_basis(restored, record)
+        assert restored.setting_history("clinic:u", BASIS)[-1]["value"]["basis"] == ""
+        attest(restored, record, Basis.OTHER, by="Юрист")
+    later = backup(settings, Ledger(settings.ledger_url).open(), tmp_path / "later.zip")
+    restore(settings, path)
+    restore(settings, later)
+    with closing(Ledger(settings.ledger_url)) as restored:
+        check_basis(restored, record)
 
 
 def test_a_restore_waits_for_a_run(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
