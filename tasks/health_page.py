@@ -70,7 +70,7 @@ def health_markdown(
             "",
             f"Проверено {at:%d.%m.%Y %H:%M:%S} UTC; проверка идёт каждые 5 минут.",
             "",
-            f"Поддержка: {settings.support_contact}. Отдел продаж: {settings.sales_contact}.",
+            f"Контакты поддержки: {settings.support_contact}. Отдела продаж: {settings.sales_contact}.",
         ]
     )
 

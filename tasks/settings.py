@@ -119,14 +119,14 @@ class Settings(BaseSettings):
         description="File that holds the address of a webhook: told when Prefect itself is down.",
     )
     support_contact: str = Field(
-        default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",
+        default="не указаны (IDENT_AMOCRM_SUPPORT_CONTACT)",
         description="Whom an operator asks for help; shown in the health check.",
     )
     documentation_url: str = Field(
         default="", description="Where this documentation is published; links of the health check lead there."
     )
     sales_contact: str = Field(
-        default="reon.helpdesk@gmail.com, +7 (938) 108-33-38",
+        default="не указаны (IDENT_AMOCRM_SALES_CONTACT)",
         description="Whom an operator asks for an invoice; shown on it.",
     )
     data_docs_port: int = Field(

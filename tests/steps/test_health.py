@@ -79,7 +79,7 @@ def test_a_clinic_that_is_well(clinic: SandboxInstallation, shown: dict[str, str
     assert set(look(clinic).values()) == {"ok"}
     page = shown[f"health-{CLINIC}"]
     assert page.count(DONE) == 3, "the three lights: server, database, amoCRM"
-    for words in ("Всё работает", "Связка настроена", "Бесплатный пробный период", "Поддержка:"):
+    for words in ("Всё работает", "Связка настроена", "Бесплатный пробный период", "Контакты поддержки:"):
         assert words in page
     look(clinic)
     assert events(clinic) == ["ok"]
