@@ -6,6 +6,7 @@ side. A side that finds other cards than were changed fails the measurement.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -92,8 +93,8 @@ def compare(
             if library == "datacompy" and datacompy is None:
                 continue
             other = "deployments.sandbox.diff.baseline"
-            python = {"python": str(datacompy)} if library == "datacompy" else {}
-            told = run_part(other, side, str(times), *files, **python)
+            python = str(datacompy) if library == "datacompy" else sys.executable
+            told = run_part(other, side, str(times), *files, python=python)
             told["found"] = dict(zip((kind.value for kind in RENDERED), told["found"], strict=True))
             parts.append(Part(case, side, **told))
     return parts

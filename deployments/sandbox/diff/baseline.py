@@ -54,7 +54,8 @@ def by_polars(before: Any, after: Any) -> Answer:
     import polars as pl  # noqa: PLC0415 - another interpreter has it
     from datacompy import PolarsCompare  # noqa: PLC0415
 
-    key, *names = (before.columns[-1], *before.columns[:-1])  # Parquet has pandas' index last
+    names: list[str] = list(before.columns)
+    key = names.pop()  # Parquet has pandas' index last
     found = PolarsCompare(before, after, join_columns=[key])
     matched = found.intersect_rows.select(key, *(f"{name}_match" for name in names))
     differs = matched.filter(~pl.all_horizontal(pl.exclude(key)))

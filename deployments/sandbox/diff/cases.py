@@ -27,6 +27,11 @@ CASES: Final[dict[str, Callable[[int], int]]] = {
     "10 %": lambda rows: rows // 10,
 }
 RENDERED: Final = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
+#: What changed cards say instead, a third of them in each column; no card says it before.
+CHANGED: Final = {
+    Kind.CONTACT: {"city": "иначе", "comment": "иначе", "phone_other": "+74951234567"},
+    Kind.LEAD: {"comment": "иначе", "doctor": "иначе", "start_at": "2031-02-03T04:05:06Z"},
+}
 UID: Final = "measured"
 LEDGER: Final = "ledger.db"
 ACCOUNT: Final = 1
@@ -50,44 +55,36 @@ def planted(rows: int, case: str) -> dict[str, int]:
     return {"new": count // 10, "changed": count - 2 * (count // 10), "gone": count // 10}
 
 
-def later(before: pd.DataFrame, entity: Entity, case: str) -> pd.DataFrame:
-    """Return a canonical frame as it stands later: of ten touched rows eight changed, one went, one came."""
-    key = before.columns[0]
+def later(before: pd.DataFrame, kind: Kind, case: str) -> pd.DataFrame:
+    """Return cards as they stand later: of ten touched ones eight changed, one went, one came."""
     counts = planted(len(before), case)
     touched = np.random.default_rng(2).choice(len(before), CASES[case](len(before)), replace=False)
     gone, copied, changed = np.split(touched, np.cumsum([counts["gone"], counts["new"]]))
     after = before.copy()
-    for turn, places in enumerate(np.array_split(changed, 3)):
-        _change(after, entity, turn, places)
-    new = before.iloc[copied].assign(**{key: before[key].iloc[copied] + len(before)})
-    return pd.concat([after.drop(index=before.index[gone]), new], ignore_index=True)
+    for column, places in zip(CHANGED[kind], np.array_split(changed, 3), strict=True):
+        after.loc[after.index[places], column] = CHANGED[kind][column]
+    new = before.iloc[copied].set_axis(before.index[copied] + len(before))
+    result = pd.concat([after.drop(index=before.index[gone]), new])
+    result.index.name = before.index.name
+    return result
 
 
-def _change(after: pd.DataFrame, entity: Entity, turn: int, places: np.ndarray) -> None:
-    columns = ("city", "comment", "phone_other") if entity is Entity.PATIENT else ("comment", "doctor", "")
-    if column := columns[turn]:
-        after.loc[places, column] = "+74951234567" if column == "phone_other" else "иначе"
-    else:
-        after.loc[places, "start_at"] += pd.Timedelta(minutes=15)
-
-
-def cards(frame: pd.DataFrame, kind: Kind) -> pd.DataFrame:
-    """Render a canonical frame as the plan step does."""
-    return contact_texts(frame) if kind is Kind.CONTACT else lead_texts(collapse(frame), ZONE)
+def cards(kind: Kind, rows: int) -> pd.DataFrame:
+    """Return cards of invented rows, rendered as the plan step does."""
+    made = frame(RENDERED[kind], rows)
+    return contact_texts(made) if kind is Kind.CONTACT else lead_texts(collapse(made), ZONE)
 
 
 def write(folder: Path, sizes: dict[Kind, int], cases: list[str]) -> None:
     """Write the cards of every case, and the ledger as it stands after the earlier ones were sent."""
     ledger = Ledger(f"sqlite:///{folder / LEDGER}").open()
     for kind, rows in sizes.items():
-        entity = RENDERED[kind]
-        before = frame(entity, rows)
-        texts = cards(before, kind)
-        texts.to_parquet(place(folder, kind))
-        for part in _acknowledged(kind, texts):
+        before = cards(kind, rows)
+        before.to_parquet(place(folder, kind))
+        for part in _acknowledged(kind, before):
             ledger.apply_local(UID, ACCOUNT, part)
         for case in cases:
-            cards(later(before, entity, case), kind).to_parquet(place(folder, kind, case))
+            later(before, kind, case).to_parquet(place(folder, kind, case))
     ledger.database.fold()
     ledger.close()
 

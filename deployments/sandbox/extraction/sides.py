@@ -22,7 +22,7 @@ OURS, BASELINE = "ident-amocrm", "pandas.read_sql"
 #: its default of 65 535 rows it takes gigabytes and most of its time for them.
 ROWS, LONGEST = 1000, 4000
 
-Frames = Mapping[str, pd.DataFrame]
+Frames = Mapping[Any, pd.DataFrame]
 
 
 def queries(connection: IdentConnection) -> dict[str, str]:
