@@ -22,10 +22,21 @@ venv: $(STAMP)  ## Create .venv with the tested set of packages
 demo: $(STAMP)  ## Install, start the sandbox and run the main job on it
 	$(BIN)/ident-amocrm demo
 
-bench: $(STAMP)  ## Measure the start of runs, the suites against pandera, the first load against amoCRM's pace
-	$(BIN)/python -m deployments.sandbox.starts
-	$(BIN)/python -m deployments.sandbox.quality
-	$(BIN)/python -m deployments.sandbox.bench
+# datacompy wants an older pandas than the tested set has.
+$(VENV)-datacompy: deployments/sandbox/diff/datacompy.txt
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Each measurement by itself: python -m deployments.sandbox.NAME --help
+SAVE := --save docs/reference/benchmarks
+bench: $(STAMP) $(VENV)-datacompy odbc  ## Measure each part against a baseline, and make docs/reference/benchmarks.md of it
+	$(BIN)/python -m deployments.sandbox.starts $(SAVE)
+	$(BIN)/python -m deployments.sandbox.extraction $(SAVE)
+	$(BIN)/python -m deployments.sandbox.quality $(SAVE)
+	$(BIN)/python -m deployments.sandbox.diff --datacompy $(VENV)-datacompy/bin/python $(SAVE)
+	$(BIN)/python -m deployments.sandbox.bench $(SAVE)
+	$(BIN)/python -m deployments.sandbox.report
 
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)

@@ -25,11 +25,12 @@ import requests
 import typer
 
 from deployments.child import Child
-from deployments.cli.output import Output, OutputOption, say, show, table
+from deployments.cli.output import Output, OutputOption, say, table
 from deployments.doors import free_port
 from deployments.environment import answers, prepare_environment
 from deployments.sandbox.clinic.generator import ClinicSpec, stream
 from deployments.sandbox.clinic.store import write_sqlite
+from deployments.sandbox.measuring import SaveOption, tell
 from tasks.errors import TransientError
 from tasks.settings import Settings
 
@@ -322,7 +323,7 @@ def admin(crm: str, path: str, *, post: bool = False) -> Any:
     return answer.json()
 
 
-def _show(result: Result, output: Output) -> None:
+def _show(result: Result, output: Output, save: Path | None) -> None:
     load = result.load
     rows = table(
         f"First load: {load.patients} patients, {load.appointments} appointments; {load.rate:g} requests/s, "
@@ -352,7 +353,7 @@ def _show(result: Result, output: Output) -> None:
     rows.add_row("share of the ceiling", f"{result.share:.1%}", f"target {TARGET:.0%}: {verdict}")
     rows.add_row("validation, share of extract + plan", "", "", f"{result.validation:.1%}")
     rows.caption, rows.caption_justify = result.baseline, "left"
-    show(result.as_dict(), output, rows)
+    tell("bench", result.as_dict(), output, rows, save)
 
 
 def main(
@@ -360,12 +361,13 @@ def main(
     appointments: Annotated[int, typer.Option(min=1, help="Its appointments.")] = Load.appointments,
     rate: Annotated[float, typer.Option(min=0.1, max=7, help="Requests per second.")] = Load.rate,
     latency_ms: Annotated[int, typer.Option(min=0, help="Delay of every answer.")] = Load.latency_ms,
+    save: SaveOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Measure the first load and a tick without changes; exit 1 when the share is below the target."""
     with tempfile.TemporaryDirectory(prefix="ident-amocrm-bench-") as folder:
         result = measure(Load(patients, appointments, rate, latency_ms), Path(folder), note=say)
-    _show(result, output)
+    _show(result, output, save)
     if not result.sound:
         say("Not everything acknowledged is there, or a run without changes wrote something.")
     if not result.sound or result.share < TARGET:

@@ -7,9 +7,7 @@ It counts whole seconds, so each figure is rounded up.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import random
 import re
 import sqlite3
@@ -25,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from deployments.cli.output import Output, OutputOption, say, show, table
+from deployments.cli.output import Output, OutputOption, say, table
 from deployments.sandbox.bench import (
     CLINIC,
     DATABASE,
@@ -39,6 +37,7 @@ from deployments.sandbox.bench import (
 )
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
+from deployments.sandbox.measuring import SaveOption, tell
 from tasks.errors import TransientError
 
 __all__ = ["TARGET", "Waits", "main", "measure"]
@@ -215,6 +214,7 @@ def main(
     latency_ms: Annotated[int, typer.Option(min=0, help="Delay of each of amoCRM's answers.")] = 300,
     seed: Annotated[int, typer.Option(help="The same number, the same changes.")] = 1,
     keep: Annotated[Path | None, typer.Option(help="Folder for what is written; else deleted.")] = None,
+    save: SaveOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Measure the wait from a change in IDENT to amoCRM; exit 1 when the target is missed."""
@@ -238,8 +238,8 @@ def main(
         text.add_row(*(str(value) for value in row.values()))
     text.caption = f"target: p95 of all <= {TARGET:g} s: {'reached' if waits.reached else 'MISSED'}"
     text.caption_justify = "left"
-    data = {"target": TARGET, "reached": waits.reached, "cores": os.cpu_count(), "waits": rows}
-    show(json.loads(json.dumps(data)), output, text)
+    data = {"target": TARGET, "reached": waits.reached, "waits": rows}
+    tell("latency", data, output, text, save)
     raise typer.Exit(0 if waits.reached else 1)
 
 

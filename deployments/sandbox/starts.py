@@ -24,10 +24,11 @@ import typer
 from prefect.utilities.processutils import command_to_string
 
 from deployments.child import Child
-from deployments.cli.output import Output, OutputOption, say, show, table
+from deployments.cli.output import Output, OutputOption, say, table
 from deployments.environment import up_file
 from deployments.run_flow import SOCKET
 from deployments.sandbox.bench import surroundings, up
+from deployments.sandbox.measuring import SaveOption, tell
 from tasks.errors import TransientError
 from tasks.settings import Settings
 
@@ -171,6 +172,7 @@ def _processes() -> dict[int, tuple[int, int, bytes]]:
 def main(
     runs: Annotated[int, typer.Option(min=1, help="Runs of each way.")] = 10,
     keep: Annotated[Path | None, typer.Option(help="Folder for what is written; else deleted.")] = None,
+    save: SaveOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Compare the ways to start a run: seconds, processor time, ratios to Prefect's default."""
@@ -189,7 +191,7 @@ def main(
     for row in rows:
         text.add_row(*(str(row[name]) for name in ("way", *SHOWN)))
     text.caption, text.caption_justify = f"baseline: {BASELINE}", "left"
-    show({"runs": runs, "baseline": BASELINE, "ways": rows}, output, text)
+    tell("starts", {"runs": runs, "baseline": BASELINE, "ways": rows}, output, text, save)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 #: Ids in one IN list: SQL Server takes 2 100 parameters.
 LIST = 1000
+#: Ids of which at least one in so many is asked for are read as a range.
+DENSE = 2
 
 Columns = dict[str, list[Any]]
 
@@ -32,12 +34,18 @@ def chunks(ids: Collection[int], size: int = LIST) -> Iterator[list[int]]:
 
 
 class Access:
-    """Reads one database; a connection is taken for each query and given back at once."""
+    """Reads one database; a connection is taken for each query and given back at once.
 
-    def __init__(self, engine: sa.Engine) -> None:
+    Args:
+        engine: Engine of the database.
+        page_size: Rows in one page; ids are asked for in lists that are no longer.
+    """
+
+    def __init__(self, engine: sa.Engine, page_size: int = LIST) -> None:
         self.is_sqlite = engine.dialect.name == "sqlite"
         schema = {"dbo": None} if self.is_sqlite else {"dbo": "dbo"}
         self._engine = engine.execution_options(schema_translate_map=schema)
+        self._list = min(LIST, page_size)
 
     def fetch(self, query: sa.Select[Any], ids: Sequence[int] | None = None) -> Sequence[sa.Row[Any]]:
         """Return all rows of a query."""
@@ -50,8 +58,23 @@ class Access:
     ) -> Iterator[sa.Row[Any]]:
         """Return the rows whose column is one of the ids."""
         restricted = in_list(query, column)
-        for part in chunks(ids):
+        for part in chunks(ids, self._list):
             yield from self.fetch(restricted, part)
+
+    def fetch_near(
+        self, query: sa.Select[Any], column: sa.ColumnElement[Any], ids: Collection[int]
+    ) -> Iterator[sa.Row[Any]]:
+        """Return the rows whose column is one of the ids, and maybe of others between them.
+
+        A range is a short statement that is compiled once, for us and for the server; a list is a long one
+        with a parameter for each id.
+        """
+        restricted = in_list(query, column)
+        for part in chunks(ids, self._list):
+            if part[-1] - part[0] < DENSE * len(part):
+                yield from self.fetch(query.where(column.between(part[0], part[-1])))
+            else:
+                yield from self.fetch(restricted, part)
 
     @staticmethod
     def columns(query: sa.Select[Any], rows: Sequence[sa.Row[Any]]) -> Columns:

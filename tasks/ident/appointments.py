@@ -68,9 +68,10 @@ class AppointmentFrames:
         self._services: Mapping[int, tuple[str | None, Decimal | None]] | None = None
 
     def of(self, ids: Sequence[int]) -> pd.DataFrame:
-        """Return the appointments of a list of ids that fits a statement."""
-        query = queries.receptions(self._catalogue)
-        rows = self._access.fetch(queries.in_list(query, TABLES["Receptions"].c.ID), ids)
+        """Return appointments by id, as one frame of many short reads."""
+        query, wanted = queries.receptions(self._catalogue), set(ids)
+        near = self._access.fetch_near(query, TABLES["Receptions"].c.ID, ids)
+        rows = [row for row in near if row[0] in wanted]  # the ID comes first
         return self._frame(self._access.columns(query, rows))
 
     def _frame(self, columns: Columns) -> pd.DataFrame:
@@ -137,7 +138,9 @@ class AppointmentFrames:
         if not receptions or not self._catalogue.complete("Orders", "ID", "ID_Receptions"):
             return {}
         column = TABLES["Orders"].c.ID_Receptions
-        orders = list(self._access.fetch_in(queries.orders(self._catalogue), column, receptions))
+        wanted = set(receptions)
+        near = self._access.fetch_near(queries.orders(self._catalogue), column, receptions)
+        orders = [row for row in near if row.ID_Receptions in wanted]
         ids = [row.ID for row in orders]
         journal, lines = self._journal(ids), self._lines(ids)
         bills: dict[int, Bill] = {}
@@ -154,10 +157,8 @@ class AppointmentFrames:
         if not orders or not self._catalogue.has("OrderPaymentsJournal", "ID_Orders"):
             return {}
         column = TABLES["OrderPaymentsJournal"].c.ID_Orders
-        return {
-            row.ID_Orders: (row.AmountWithDiscount, row.Debt)
-            for row in self._access.fetch_in(queries.journal(self._catalogue), column, orders)
-        }
+        near = self._access.fetch_near(queries.journal(self._catalogue), column, orders)
+        return {order: (amount, debt) for order, amount, debt in near}
 
     def _lines(self, orders: Sequence[int]) -> dict[int, tuple[str | None, Decimal | None]]:
         """Return services and their sum by order, in the order of the rows.
@@ -170,14 +171,14 @@ class AppointmentFrames:
         named: dict[int, list[str]] = defaultdict(list)
         totals: dict[int, Decimal] = {}
         column = TABLES["OrderServiceRelation"].c.ID_Orders
-        for row in self._access.fetch_in(queries.order_rows(self._catalogue), column, orders):
-            name, price = prices.get(row.ID_ServicePrices, (None, None))
-            count = row.CountService
+        near = self._access.fetch_near(queries.order_rows(self._catalogue), column, orders)
+        for _id, order, price_id, count, discount in near:
+            name, price = prices.get(price_id, (None, None))
             if name:
-                named[row.ID_Orders].append(name if count in {None, 1} else f"{name} ×{count}")
+                named[order].append(name if count in {None, 1} else f"{name} ×{count}")
             if price is not None and count is not None:
-                amount = count * price - (row.DiscountSum or Decimal())
-                totals[row.ID_Orders] = totals.get(row.ID_Orders, Decimal()) + amount
+                amount = count * price - (discount or Decimal())
+                totals[order] = totals.get(order, Decimal()) + amount
         return {key: ("; ".join(named.get(key, ())) or None, totals.get(key)) for key in {**named, **totals}}
 
     def _prices(self) -> Mapping[int, tuple[str | None, Decimal | None]]:

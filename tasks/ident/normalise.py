@@ -44,6 +44,10 @@ SEPARATORS: Final = re.compile(r"[,;/\n]|\sи\s")
 #: More digits than a Russian number has, without its 7 or 8: a country code whose plus was lost, as a column
 #: of numbers loses it.
 PLUS_LOST: Final = re.compile(r"(?:[1-69]\d{10}|\d{12,15})")
+#: A Russian mobile number as most are typed, without what may stand between its digits: the library takes its
+#: time, and finds the same. Of other codes, and those beginning with 93, not every number is in use.
+MOBILE: Final = re.compile(r"(?:\+7|[78])?(9[0-24-9][0-9]{8})")
+BETWEEN: Final = str.maketrans("", "", " ()-")
 NO_SHOW_WORDS: Final = ("не явился", "не явилась", "неявка")
 CENT: Final = Decimal("0.01")
 #: Codes seen in one source only; anything else is left out rather than guessed.
@@ -81,6 +85,8 @@ def phone(value: str | float | Decimal | None, region: str = "RU") -> str | None
     typed = text(value)
     if typed is None or typed.casefold() in NO_PHONE:
         return None
+    if region == "RU" and (mobile := MOBILE.fullmatch(typed.translate(BETWEEN))):
+        return f"+7{mobile[1]}"
     foreign = [f"+{typed}"] if PLUS_LOST.fullmatch(typed) else []
     for candidate in dict.fromkeys((typed, *SEPARATORS.split(typed), *foreign)):
         try:

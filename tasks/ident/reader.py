@@ -25,6 +25,8 @@ from tasks.ident.schema import TABLES
 
 __all__ = ["Changes", "IdentReader", "Watermark", "Window"]
 
+#: Pages of appointments in one frame: pandas takes its time by the frame, not by the row.
+PAGES = 5
 #: How often all patients are read where IDENT does not say which person changed; other tables likewise.
 SILENT_EVERY = timedelta(minutes=15)
 #: On the night of a clock change the wall clock repeats an hour.
@@ -61,7 +63,7 @@ class IdentReader:
     ) -> None:
         self.catalogue = catalogue or introspect(engine)
         self._engine = engine
-        self._access = Access(engine)
+        self._access = Access(engine, page_size)
         self._chains = Chains(self._access, self.catalogue)
         self._zone = connection.zone
         self._page_size = page_size
@@ -277,11 +279,11 @@ class IdentReader:
             yield frames.of(part)
 
     def appointments(self, ids: Collection[int]) -> Iterator[pd.DataFrame]:
-        """Return canonical appointments in pages, by id."""
+        """Return canonical appointments, several pages to a frame, by id."""
         frames = AppointmentFrames(
             self._access, self.catalogue, self._dictionaries(), self._zone, self._no_show_reasons
         )
-        for part in chunks(ids, min(LIST, self._page_size)):
+        for part in chunks(ids, PAGES * self._page_size):
             yield frames.of(part)
 
 

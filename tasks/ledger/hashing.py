@@ -56,25 +56,21 @@ class FieldHasher:
         Returns:
             A frame of the same shape and index with int64 hashes, never 0.
         """
-        hashed = {
-            column: self._hash(
-                kind, column, texts[column].astype(object).where(texts[column].notna(), MISSING)
-            )
-            for column in DATA[kind]
-        }
+        hashed = {column: self._hash(kind, column, texts[column]) for column in DATA[kind]}
         return pd.DataFrame(hashed, index=texts.index, columns=list(DATA[kind]))
 
     def _hash(self, kind: Kind, column: str, values: pd.Series) -> Int64Array:
-        raw = pd.util.hash_pandas_object(
-            values.astype(object), index=False, hash_key=self._column_key(kind, column), categorize=True
-        ).to_numpy()
+        # Each text is hashed once however often it occurs; Arrow finds which there are.
+        codes, found = pd.factorize(values)
+        texts = np.append(np.asarray(found, dtype=object), MISSING)
+        raw = pd.util.hash_array(texts, hash_key=self._column_key(kind, column), categorize=False)
         signed: Int64Array = raw.view(np.int64)
-        return np.where(signed == 0, np.int64(1), signed)
+        # The code of what is missing is -1: the last one.
+        return np.where(signed == 0, np.int64(1), signed)[codes]
 
     def hash_value(self, kind: Kind, column: str, text: str | None) -> int:
         """Hash one text, to the same number as ``hash_frame``."""
-        values = pd.Series([MISSING if text is None else text], dtype=object)
-        return int(self._hash(kind, column, values)[0])
+        return int(self._hash(kind, column, pd.Series([text], dtype="str"))[0])
 
     @staticmethod
     def row_hashes(hashes: pd.DataFrame) -> Int64Array:

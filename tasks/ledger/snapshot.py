@@ -21,6 +21,9 @@ from tasks.records import AppliedRow, Kind
 
 __all__ = ["AppliedIndex", "Snapshot", "upsert_applied"]
 
+#: What an ``AppliedRow`` is made of, in its order.
+ROW = ("source_id", "amo_id", "row_hash", "hashes", "scheme", "pipeline_id", "status_id", "is_primary")
+
 
 @dataclass(frozen=True, slots=True)
 class AppliedIndex:
@@ -122,22 +125,14 @@ class Snapshot:
         found: dict[int, AppliedRow] = {}
         with self.database.read() as connection:
             for part in chunks(ids):
-                query = sa.select(applied).where(
+                query = sa.select(*(applied.c[name] for name in ROW)).where(
                     applied.c.clinic_uid == clinic_uid,
                     applied.c.kind == kind.value,
                     applied.c.source_id.in_(part),
                 )
-                for row in connection.execute(query).mappings():
-                    found[row["source_id"]] = AppliedRow(
-                        kind,
-                        row["source_id"],
-                        row["amo_id"],
-                        row["row_hash"],
-                        unpack(kind, row["hashes"], row["scheme"]),
-                        row["pipeline_id"],
-                        row["status_id"],
-                        row["is_primary"],
-                    )
+                for key, amo_id, row_hash, hashes, scheme, *place in connection.execute(query):
+                    unpacked = unpack(kind, hashes, scheme)
+                    found[key] = AppliedRow(kind, key, amo_id, row_hash, unpacked, *place)
         return found
 
     def applied_count(self, clinic_uid: str, kind: Kind) -> int:

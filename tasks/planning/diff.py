@@ -101,19 +101,21 @@ def _plan_updates(
     if not keys:
         return
     snapshots = sent_rows(keys)
-    values = hashes[list(DATA[kind])].to_numpy(dtype=np.int64)
-    for row, (key, row_hash) in enumerate(zip(keys, row_hashes, strict=True)):
-        if parked.get(key) == int(row_hash):
+    sent = [datum for datum in DATA[kind] if datum in transferred]
+    values = hashes[sent].to_numpy(dtype=np.int64).tolist()
+    for key, row_hash, row in zip(keys, row_hashes.tolist(), values, strict=True):
+        if parked.get(key) == row_hash:
             result.parked.append(key)
             continue
         known = snapshots[key]
-        changed = tuple(
+        different = {
             datum
-            for datum, value in zip(DATA[kind], values[row], strict=True)
+            for one in known
+            for datum, value in zip(sent, row, strict=True)
             # Row hash 0: what the entity holds is unknown, so every datum is compared with it.
-            if datum in transferred
-            and any(row.row_hash == 0 or row.hashes.get(datum, 0) != int(value) for row in known)
-        )
+            if one.row_hash == 0 or one.hashes.get(datum, 0) != value
+        }
+        changed = tuple(datum for datum in sent if datum in different)
         if not changed:
             result.silent.append(key)
             continue

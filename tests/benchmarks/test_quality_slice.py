@@ -53,7 +53,7 @@ def test_a_baseline_that_finds_other_rows_is_no_baseline(monkeypatch: pytest.Mon
         monkeypatch.setattr(measurement, "compare", lambda *_sizes, told=comparison, **_options: told)
         done = CliRunner().invoke(app, ["--rows", "1000", "--output", "json"])
         assert done.exit_code == code
-        (patients, _appointments) = json.loads(done.stdout)
+        (patients, _appointments) = json.loads(done.stdout)["comparisons"]
         assert (patients["ratio"], patients["is_same"]) == (2.0, code == 0)
         table = CliRunner().invoke(app, ["--rows", "1000"], env={"COLUMNS": "200"})
         assert "2.0x" in table.stdout

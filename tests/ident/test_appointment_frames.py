@@ -54,6 +54,14 @@ def test_a_whole_row(clinic: SmallClinic) -> None:
     assert missing == set(APPOINTMENT_COLUMNS) - set(expected)
 
 
+def test_what_lies_between_the_ids_asked_for_is_left_out(clinic: SmallClinic) -> None:
+    clinic.add("Orders", ID=950, ID_Receptions=102, ID_Patients=11)
+    together = clinic.appointments([101, 103, 104])
+    assert together["appointment_id"].tolist() == [101, 103, 104]
+    for key in (101, 103, 104):
+        pd.testing.assert_frame_equal(together.loc[[key]], clinic.appointments([key]))
+
+
 def test_the_frame_is_canonical(clinic: SmallClinic) -> None:
     for frame in (clinic.appointments(), clinic.appointments([999]), clinic.appointments([106])):
         assert {name: frame[name].dtype for name in frame} == APPOINTMENT_COLUMNS

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.ident import normalise
@@ -90,6 +91,24 @@ def test_what_is_no_phone_is_kept_for_validation(typed: str) -> None:
 def test_a_text_and_a_number_are_the_same_phone(national: int, form: str) -> None:
     typed = form.format(national)
     assert normalise.phone(typed) == normalise.phone(int(typed.lstrip("+")))
+
+
+@given(
+    st.sampled_from(["", "8", "7", "+7", "+8", "8-", "(+7)", "-7 "]),
+    st.text("0123456789", min_size=9, max_size=10),
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(" ()-")), max_size=4),
+)
+@example("8", "300092619", [])
+def test_the_short_way_to_a_mobile_number_is_the_library_s(
+    before: str, digits: str, between: list[tuple[int, str]]
+) -> None:
+    typed = f"9{digits}"
+    for place, sign in between:
+        typed = typed[:place] + sign + typed[place:]
+    short = normalise.phone.__wrapped__(before + typed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalise, "MOBILE", re.compile("(?!)"))
+        assert normalise.phone.__wrapped__(before + typed) == short
 
 
 @given(st.one_of(st.text(max_size=30), st.integers(0, 10**15), st.none()))

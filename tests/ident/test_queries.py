@@ -77,6 +77,23 @@ def test_long_lists_are_read_whole(clinic: SmallClinic) -> None:
     assert access.fetch(in_list(sa.select(column), column), []) == []
 
 
+def test_near_ids_are_read_as_a_range_and_far_ones_as_a_list(clinic: SmallClinic) -> None:
+    texts: list[str] = []
+    sa.event.listen(clinic.engine, "before_cursor_execute", lambda *given: texts.append(given[2]))
+    access = Access(clinic.engine, 2)
+    column = TABLES["Receptions"].c.ID
+    for ids, found, word in (
+        ([101, 103], [101, 102, 103], "BETWEEN"),
+        ([101, 106], [101, 106], " IN "),
+        ([], [], ""),
+    ):
+        texts.clear()
+        assert [row[0] for row in access.fetch_near(sa.select(column), column, ids)] == found
+        assert all(word in text for text in texts)
+    assert len(list(access.fetch_near(sa.select(column), column, range(101, 107)))) == 6
+    assert len(texts) == 3  # no read is longer than a page
+
+
 def test_columns_keep_their_names_without_rows(clinic: SmallClinic) -> None:
     access = Access(clinic.engine)
     query = sa.select(*columns(WHOLE, "Staffs"))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.ident.marks import Window
+from tasks.ident.reader import PAGES
 from tests.support.small_clinic import NOW, ClinicServer, SmallClinic
 from tests.support.tds.database import Database
 from tests.support.tds.errors import SqlError
@@ -62,11 +63,11 @@ def test_all_versions_at_once_return_everything_in_pages(
     for row in database.rows("Receptions"):
         database.update("Receptions", {"ID": row["ID"]}, {"Comment": row["Comment"]})
     clinic.now += timedelta(hours=3)
-    reader = clinic.reader(page_size=2)
+    reader = clinic.reader(page_size=1)
     found = reader.changes(mark, Window())
     assert found.appointments == {101, 102, 103, 104, 105, 106}
     pages = list(reader.appointments(found.appointments))
-    assert [len(page) for page in pages] == [2, 2, 2]
+    assert [len(page) for page in pages] == [PAGES, 1]
     assert [key for page in pages for key in page["appointment_id"]] == before["appointment_id"].tolist()
     # A window still holds.
     assert reader.changes(mark, Window(start=NOW)).appointments == {102, 103, 104, 106}

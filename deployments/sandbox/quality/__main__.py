@@ -6,18 +6,16 @@ the same rows: a library that finds less is not faster.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from deployments.cli.output import Output, OutputOption, say, show, table
+from deployments.cli.output import Output, OutputOption, say, table
+from deployments.sandbox.measuring import SaveOption, run_part, tell
 from deployments.sandbox.quality.part import has_pandera
-from tasks.errors import TransientError
 from tasks.frames import Entity
 
 __all__ = ["Comparison", "Part", "compare", "main"]
@@ -94,34 +92,17 @@ def compare(
         TransientError: When a measurement fails.
     """
     note(f"{entity.value}s, {rows} rows")
-    gate = _part(_measured(entity, rows, "gate", times))
-    pandera = _part(_measured(entity, rows, "pandera", times)) if baseline else None
+    gate = _measured(entity, rows, "gate", times)
+    pandera = _measured(entity, rows, "pandera", times) if baseline else None
     return Comparison(entity.value, rows, gate, pandera)
 
 
-def _measured(entity: Entity, rows: int, engine: str, times: int) -> dict[str, Any]:
-    part = (sys.executable, "-W", "ignore", "-m", "deployments.sandbox.quality.part")
-    done = subprocess.run(  # noqa: S603 - this interpreter, our own module
-        [*part, entity.value, str(rows), engine, "--times", str(times)],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if done.returncode:
-        raise TransientError(
-            problem=f"The measurement of {engine} failed: {done.stderr[-2000:]}",
-            remedy="Look at the message above.",
-            code="bench",
-        )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+def _measured(entity: Entity, rows: int, engine: str, times: int) -> Part:
+    part = "deployments.sandbox.quality.part"
+    return Part(**run_part(part, entity.value, str(rows), engine, "--times", str(times)))
 
 
-def _part(told: dict[str, Any]) -> Part:
-    return Part(**told)
-
-
-def _show(found: Sequence[Comparison], output: Output) -> None:
+def _show(found: Sequence[Comparison], output: Output, save: Path | None) -> None:
     rows = table(
         "Validation: rows a second, best of a few, without import; memory above making the rows",
         *(
@@ -155,12 +136,13 @@ def _show(found: Sequence[Comparison], output: Output) -> None:
         f"in each process the gate takes up to {woken:.1f} s more, for its imports."
     )
     rows.caption_justify = "left"
-    show([one.as_dict() for one in found], output, rows)
+    tell("quality", {"comparisons": [one.as_dict() for one in found]}, output, rows, save)
 
 
 def main(
     rows: Annotated[list[int] | None, typer.Option(help="Rows of each frame; may be given again.")] = None,
     times: Annotated[int, typer.Option(min=1, help="The best of so many is told.")] = 3,
+    save: SaveOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Measure the suites; exit 1 when the baseline finds other rows."""
@@ -169,7 +151,7 @@ def main(
         say(HOW_TO)
     sizes = rows or list(SIZES)
     found = [compare(entity, size, baseline=baseline, times=times) for entity in Entity for size in sizes]
-    _show(found, output)
+    _show(found, output, save)
     for one in found:
         if one.pandera and not one.is_same:
             codes = sorted(

@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
 
 import pandas as pd
 import typer
 
+from deployments.sandbox.gauges import Memory
 from deployments.sandbox.quality.frames import NOW, frame, references
 from tasks.frames import Entity
 
@@ -39,7 +39,7 @@ def main(
     woken = time.process_time() - started
     given = frame(entity, rows)
     prepared = judge.prepare(given)
-    seconds, failing, memory = [], {}, _Memory()
+    seconds, failing, memory = [], {}, Memory()
     for _ in range(times):
         # Of the processor, not of the clock: whatever else the machine does, the ratio stays.
         begun = time.process_time()
@@ -120,28 +120,6 @@ class _Pandera:
 
 def _judge(entity: Entity, rows: int, engine: str) -> _Judge:
     return _Gate(entity, rows) if engine == "gate" else _Pandera(entity, rows)
-
-
-class _Memory:
-    """The memory that this process takes above what it holds now, where Linux tells."""
-
-    FILES = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-
-    def __init__(self) -> None:
-        self._before = self._kilobytes("VmRSS")
-        if self._before:
-            self.FILES[0].write_text("5", encoding="ascii")  # forgets the highest value so far
-
-    @property
-    def peak_mb(self) -> float:
-        """Megabytes at the highest; 0 where the system does not tell."""
-        return max(0, self._kilobytes("VmHWM") - self._before) / 1000
-
-    def _kilobytes(self, name: str) -> int:
-        if not self.FILES[0].exists():
-            return 0
-        lines = self.FILES[1].read_text(encoding="ascii").splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
 
 
 if __name__ == "__main__":
