@@ -22,8 +22,8 @@ ORDER: Final = ("bench", "latency", "starts", "extraction", "quality", "diff")
 HEAD: Final = """# Measured
 
 `make bench` measures, saves the results in [benchmarks/](benchmarks/) and makes this page of them
-(`python -m deployments.sandbox.report`). Each figure is compared with a baseline of the same run on the same
-machine: the ratios hold elsewhere, the seconds do not.
+(`python -m deployments.sandbox.report`); a part that was not measured again stays as it was, with its date.
+Each figure stands beside a baseline of the same run: ratios can be expected elsewhere too, seconds cannot.
 """
 
 
@@ -46,7 +46,7 @@ def _section(saved: Mapping[str, Any]) -> str:
         f"{command}, {saved['measured_on']}: {_machine(saved['data']['machine'])}.",
         "",
         _row(saved["columns"]),
-        _row(["---"] * len(saved["columns"])),
+        f"|{'---|' * len(saved['columns'])}",
         *map(_row, saved["rows"]),
     ]
     if saved["caption"]:

@@ -15,7 +15,6 @@ import typer
 from typer.testing import CliRunner
 
 from deployments.sandbox.extraction import sides
-from deployments.sandbox.measuring import exponent
 from tasks.frames import Entity
 from tests.support.measured import in_process
 
@@ -100,10 +99,3 @@ def test_a_side_that_reads_another_clinic_fails_the_measurement(
         assert shown["baseline"] == sides.BASELINE
         assert {one["side"] for one in shown["exponents"]} == {part.side for part in parts}
         assert {part["times"] for part in shown["parts"] if part["side"] == sides.BASELINE} == {1.0}
-
-
-def test_the_exponent_is_the_power_of_the_size() -> None:
-    assert exponent([1, 2, 4], [3.0, 6.0, 12.0]) == 1.0
-    assert exponent([1, 2, 4], [3.0, 12.0, 48.0]) == 2.0
-    assert exponent([1], [3.0]) is None
-    assert exponent([1, 2], [0.0, 0.0]) is None
