@@ -62,10 +62,10 @@ def _connectorx(connection: IdentConnection, wanted: Mapping[str, str]) -> Frame
     import connectorx  # noqa: PLC0415
 
     address = f"sqlite://{connection.database}"
-    return {
-        name: connectorx.read_sql(address, query, return_type="arrow").to_pandas()
-        for name, query in wanted.items()
+    tables: dict[str, Any] = {
+        name: connectorx.read_sql(address, query, return_type="arrow") for name, query in wanted.items()
     }
+    return {name: table.to_pandas() for name, table in tables.items()}
 
 
 def _arrow_odbc(connection: IdentConnection, wanted: Mapping[str, str]) -> Frames:
