@@ -58,6 +58,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFileAnd
     return ByFileAndRoad(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+#: The first test of a road waits for the whole journey, on a machine that runs other tests beside it.
+JOURNEY_SECONDS = 600
+
+
 def _turn(item: pytest.Item) -> int:
     """The roads, the long files, all others."""
     file = item.path.relative_to(ROOT).as_posix()
@@ -70,3 +74,6 @@ def _turn(item: pytest.Item) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what takes long; xdist keeps this order with --no-loadscope-reorder."""
     items.sort(key=_turn)
+    for item in items:
+        if ROAD.search(item.nodeid):
+            item.add_marker(pytest.mark.timeout(JOURNEY_SECONDS))

@@ -70,7 +70,7 @@ class Transfer(RuleBasedStateMachine):
                 self._folder.cleanup()
 
 
-@pytest.mark.parametrize("examples", [2])
+@pytest.mark.parametrize("examples", [3])
 def test_any_order_of_events_ends_well(examples: int, origin: Template, crm: StandIn) -> None:
     Transfer.crm, Transfer.origin = crm, origin
     found = settings(

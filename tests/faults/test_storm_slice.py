@@ -15,7 +15,7 @@ from tests.faults.tally import Tally
 from tests.faults.world import Template, World
 
 
-@pytest.mark.parametrize("number", range(1, 4))
+@pytest.mark.parametrize("number", range(1, 6))
 def test_a_scenario_ends_well(number: int, origin: Template, crm: StandIn, tmp_path: Path) -> None:
     world, verdict = play(origin, crm, tmp_path / "world", number)
     assert verdict == Verdict(), "\n".join(world.diary)
@@ -23,13 +23,13 @@ def test_a_scenario_ends_well(number: int, origin: Template, crm: StandIn, tmp_p
 
 
 def test_the_same_number_tells_the_same_story(origin: Template, crm: StandIn, tmp_path: Path) -> None:
-    one, two = (play(origin, crm, tmp_path / name, 2)[0] for name in ("one", "two"))
+    one, two = (play(origin, crm, tmp_path / name, 3)[0] for name in ("one", "two"))
     assert one.diary == two.diary
     assert one.faults == two.faults
 
 
 def test_a_load_under_faults_ends_as_one_without(crm: StandIn, tmp_path: Path) -> None:
-    seen = big(tmp_path, crm, patients=40, appointments=80, seed=1, rate=0.3)
+    seen = big(tmp_path, crm, patients=60, appointments=120, seed=1, rate=0.3)
     assert seen.verdict == Verdict()
     assert seen.differing == 0
     assert seen.world.faults.total() > 0
