@@ -33,7 +33,7 @@ from tasks.validate import apply_expectations
 from tasks.workspace import close_workspace
 from tests.docs.story import ELSEWHERE, STORY, Step
 from tests.support.clinic_database import TIMEZONE
-from tests.support.doc_commands import OURS, documented
+from tests.support.doc_commands import OURS, command_line, documented
 from tests.support.sandbox_installation import CLINIC, TOKEN, SandboxInstallation, sandbox_installation
 
 #: Files with a secret alone; the documentation says to delete them once they were read.
@@ -63,9 +63,7 @@ class Reader:
             words += ["--driver", "sqlite", "--database", str(self.place.database), "--timezone", TIMEZONE]
         if words[0] == "restore":
             self.place.close()
-        import time;t0=time.process_time()
         done = CliRunner().invoke(app, words, input=step.answer or None)
-        print("STEP", round(time.process_time()-t0,2), step.command)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == step.code, f"{step.command}: {done.output}"
@@ -139,6 +137,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         (place.home / "blocks.key").chmod(0o600)
         patch.chdir(folder)
         patch.setenv("COLUMNS", "200")
+        # It is built anew for every command: a third of what this story would cost.
+        patch.setattr("typer.testing._get_command", lambda _app: command_line())
         patch.setattr("deployments.environment.prefect_api", lambda _settings: None)
         patch.setattr("flows.sync.sync", found.sync)
         patch.setattr("flows.reconcile.reconcile", found.reconcile)
@@ -161,7 +161,7 @@ def test_the_commands_do_what_the_documentation_says(reader: Reader, chapter: st
         reader.keep_back()
     # Who pays in the trial has nobody to pay for in addition yet.
     ahead = timedelta(days=15 if chapter == "subscribe" else 0)
-    with mock.patch("tasks.subscribe._now", lambda: datetime.now(tz=UTC) + ahead):
+    with mock.patch("tasks.subscribe._now", return_value=datetime.now(tz=UTC) + ahead):
         for step in STORY[chapter]:
             reader.types(step)
     if chapter == "connect":

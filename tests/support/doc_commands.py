@@ -17,7 +17,7 @@ from markdown_it.token import Token
 
 from deployments.cli.main import app
 
-__all__ = ["OURS", "ROOT", "DocCommand", "documented", "refusal_of"]
+__all__ = ["OURS", "PYTHON", "ROOT", "DocCommand", "command_line", "documented", "refusal_of"]
 
 ROOT = Path(__file__).parents[2]
 OURS = "ident-amocrm"
@@ -82,9 +82,7 @@ class DocCommand:
             for word in self.words
         )
         is_described = SYNTAX.search(" ".join(self.words)) is not None
-        return not self.is_block and (
-            is_described or not has_arguments or OURS not in self.text
-        )
+        return not self.is_block and (is_described or not has_arguments or OURS not in self.text)
 
     def refusals(self) -> Iterator[str]:
         """Return what the command line says against it; what it lacks only where it may lack nothing."""
@@ -101,6 +99,7 @@ class DocCommand:
 
 @cache
 def command_line() -> Any:
+    """Our command line as Typer parses it."""
     return typer.main.get_command(app)
 
 
