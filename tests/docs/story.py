@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 __all__ = ["ELSEWHERE", "OTHER_PROGRAMS", "STORY", "Step"]
 
-DONE, FAULT, LEFT = 0, 1, 2
+DONE, FAULT, LEFT, EITHER = (0,), (1,), (2,), (0, 2)
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Step:
 
     Attributes:
         command: As the documentation has it.
-        code: Exit code.
+        codes: Exit codes; which of them, the clinic of the day decides.
         answer: What is typed when it asks.
         shows: What its output holds.
     """
 
     command: str
-    code: int = DONE
+    codes: tuple[int, ...] = DONE
     answer: str = ""
     shows: str = ""
 
@@ -73,12 +73,12 @@ STORY: dict[str, tuple[Step, ...]] = {
         Step("ident-amocrm start clinic1", shows="Started clinic1"),
         Step("ident-amocrm start clinic1 --history-days 30", shows="Started clinic1"),
         Step("ident-amocrm start clinic1 --all-history --ahead-days 90", shows="from the beginning"),
-        Step("ident-amocrm sync clinic1 --dry-run", LEFT, shows="nothing sent"),
-        Step("ident-amocrm sync clinic1", LEFT, shows="contacts create"),
+        Step("ident-amocrm sync clinic1 --dry-run", EITHER, shows="nothing sent"),
+        Step("ident-amocrm sync clinic1", EITHER, shows="contacts create"),
         Step("ident-amocrm status --output json", shows='"started": true'),
-        Step("ident-amocrm reconcile clinic1 --dry-run", shows="nothing repaired"),
-        Step("ident-amocrm reconcile clinic1", shows="clinic1: reconcile"),
-        Step("ident-amocrm reconcile clinic1 --output json", shows='"differences"'),
+        Step("ident-amocrm reconcile clinic1 --dry-run", EITHER, shows="nothing repaired"),
+        Step("ident-amocrm reconcile clinic1", EITHER, shows="clinic1: reconcile"),
+        Step("ident-amocrm reconcile clinic1 --output json", EITHER, shows='"differences"'),
         Step("ident-amocrm explain patient 812", shows="transferred"),
         Step("ident-amocrm explain patient 812 --clinic clinic1 --output json", shows='"transferred"'),
         Step("ident-amocrm explain patient 123", shows="transferred"),
@@ -137,8 +137,8 @@ STORY: dict[str, tuple[Step, ...]] = {
         Step("ident-amocrm restore /backups/ident-amocrm-2026-03-12.zip", shows="What stood there is in"),
         Step("ident-amocrm restore ident-amocrm.zip", shows="What stood there is in"),
         Step("ident-amocrm restore file", shows="What stood there is in"),
-        Step("ident-amocrm sync clinic1 --dry-run", LEFT, shows="nothing sent"),
-        Step("ident-amocrm sync clinic1 --rebaseline", LEFT, shows="clinic1: full"),
+        Step("ident-amocrm sync clinic1 --dry-run", EITHER, shows="nothing sent"),
+        Step("ident-amocrm sync clinic1 --rebaseline", EITHER, shows="clinic1: full"),
     ),
     "erase": (
         Step("ident-amocrm erase-subject clinic1 --patient 123 --dry-run", shows="Would be cleared"),
