@@ -61,6 +61,7 @@ def test_the_database_is_connected_from_its_form(day: Day) -> None:
     form = day.operator.start_form("connect-database")
     day.operator.write(form, "Клиника", CLINIC)
     day.operator.write(form, "Блок «IDENT Database»", BLOCK)
+    day.operator.picture_of(form, "connect-database.png")
     run = day.operator.starts(form)
     day.ended(run, f"Подключено: пациентов {PATIENTS}, приёмов {APPOINTMENTS}")
     assert day.artifact("connect")["data"].count(DONE) == 2
@@ -79,12 +80,14 @@ def launch(day: Day) -> str:
 
 def test_a_start_is_refused_with_every_reason(day: Day) -> None:
     day.ended(launch(day), "Запуск отклонён", HINTS["amocrm_not_connected"], HINTS["not_configured"])
+    day.operator.picture(day.operator.page.locator("body"), "start-refused.png")
 
 
 def test_amocrm_is_connected_by_its_block(day: Day) -> None:
     operator = day.operator
     form = operator.block_form("amocrm-account", "amocrm")
     operator.write(form, "Адрес аккаунта", operator.crm.url)
+    operator.picture_of(form, "connect-account.png")
     operator.write(form, "Долгосрочный токен", TOKEN)
     operator.saves(form)
     operator.page.get_by_text(operator.crm.url).first.wait_for()
@@ -165,6 +168,7 @@ def test_runs_appear_by_themselves_and_health_is_green(day: Day) -> None:
     eventually(day.transferred, "no run of the transfer completes")
     runs = f"deployments/deployment/{day.operator.deployment(CLINIC, 'sync')}?tab=Runs"
     day.operator.shown(runs, ".state-list-item", re.compile(f"{CLINIC}: .*Completed", re.DOTALL))
+    day.operator.picture(day.operator.page.locator("body"), "runs.png")
     shown = day.health()
     assert shown.count(DONE) == 3, shown
     assert "✅ Работает" in shown
@@ -192,6 +196,7 @@ def test_it_recovers_when_the_database_is_back(day: Day) -> None:
 def test_stop(day: Day) -> None:
     form = day.operator.start_form("stop-transfer")
     day.operator.write(form, "Клиника", CLINIC)
+    day.operator.picture_of(form, "stop-transfer.png")
     day.ended(day.operator.starts(form), f"Передача «{CLINIC}» остановлена")
     scheduled = {
         "deployments": {"id": {"any_": [day.operator.deployment(CLINIC, "sync")]}},
@@ -226,6 +231,7 @@ def test_an_analyst_waives_two_rows(day: Day) -> None:
     name = slug("Улыбка")
     assert (table["type"], table["key"], result["key"]) == ("table", f"rejects-{name}", f"review-{name}")
     operator.shown(f"artifacts/artifact/{table['id']}", ".p-table", "phone_mobile_e164")
+    operator.picture(operator.page.locator("body"), "review-table.png")
     everything = [table, result, operator.ask(f"flow_runs/{run}"), operator.logs(run), event.payload]
     everything += [operator.ask(f"flow_runs/{run}/input/filter", {"prefix": "suspended", "limit": 50})]
     assert "другой страны" not in str(everything)
