@@ -3,6 +3,8 @@
 It asks ``deployments.run_host`` for a process in which everything is loaded, and stands for it: signals are
 handed on, the exit code is the run's, and when this process is killed the run dies with it. Without a host
 it is the run itself, as Prefect would have started it.
+
+``ident-amocrm sync`` has itself run in the same way.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import runpy
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
-__all__ = ["ENGINE", "SOCKET", "receive", "send"]
+__all__ = ["ENGINE", "SOCKET", "end_like", "have_run", "receive", "send"]
 
 ENGINE = "prefect.engine"
 #: In the state folder.
@@ -49,9 +52,32 @@ def receive(link: socket.socket, pending: bytearray) -> dict[str, object] | None
     return message
 
 
-def _ask() -> socket.socket | None:
+def have_run(home: str, command: Sequence[str], version: str) -> int | None:
+    """Have a command of ours run by the host of this installation, in this environment and folder.
+
+    Args:
+        home: The state folder.
+        command: Words of the command line behind the program's name.
+        version: What version of the program asks; a host of another one does not serve it.
+
+    Returns:
+        Its exit code, negative for a signal; ``None`` where no host runs it.
+    """
+    link = _ask(home, command=list(command), version=version)
+    return None if link is None else _stand_for(link)
+
+
+def end_like(code: int) -> None:
+    """End this process as another one ended."""
+    if code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no other way
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def _ask(home: str | None, **what: object) -> socket.socket | None:
     """Return a link to the host that has been asked; ``None`` where there is none."""
-    home = os.environ.get("IDENT_AMOCRM_HOME")
     if not home or not hasattr(os, "fork"):
         return None
     folder = os.getcwd()  # noqa: PTH109 - pathlib costs time here
@@ -60,7 +86,7 @@ def _ask() -> socket.socket | None:
         os.chdir(home)  # a socket's path must be short, a home's need not be
         link.connect(SOCKET)
         socket.send_fds(link, [b" "], [1, 2])
-        send(link, environment=dict(os.environ), folder=folder)
+        send(link, environment=dict(os.environ), folder=folder, **what)
     except OSError:
         link.close()
         return None
@@ -112,16 +138,12 @@ def _hear(link: socket.socket, pending: bytearray) -> dict[str, object] | None:
 
 def main() -> None:
     """Have the run of ``PREFECT__FLOW_RUN_ID`` executed."""
-    link = _ask()
+    link = _ask(os.environ.get("IDENT_AMOCRM_HOME"))
     code = None if link is None else _stand_for(link)
     if code is None:
         runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
-    elif code < 0:
-        with contextlib.suppress(OSError):  # SIGKILL has no other way
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
     else:
-        sys.exit(code)
+        end_like(code)
 
 
 if __name__ == "__main__":

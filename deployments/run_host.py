@@ -3,7 +3,8 @@
 Starting Python, Prefect, pandas and Great Expectations costs a run several seconds of processor time, every
 half minute and for every clinic. ``up`` starts this host beside the worker; the command that the worker
 starts for a run, ``deployments.run_flow``, asks it for a process, hands its output over and waits. A run has
-a process of its own all the same: it may be killed, leak or crash, and nobody else notices.
+a process of its own all the same: it may be killed, leak or crash, and nobody else notices. So does the
+command ``ident-amocrm sync``.
 
 Needs ``fork``. Where there is none (Windows) or no host answers, a run starts its own Python as before.
 """
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import cast
 
 from deployments.run_flow import ENGINE, SOCKET, receive, send
+from tasks.settings import program_version
 
 __all__: list[str] = []
 
@@ -43,6 +45,7 @@ LIBRARIES = (
     "prefect.runner.storage",
     "prefect.utilities.visualization",
     "expectations.gate",
+    "deployments.cli.main",
     "flows.autoconfigure",
     "flows.configure_mapping",
     "flows.connect",
@@ -55,6 +58,10 @@ LIBRARIES = (
     "flows.sync",
     "flows.transfer",
 )
+
+
+#: What this host has loaded; the program may have been updated since.
+VERSION = program_version()
 
 
 @dataclass(slots=True)
@@ -91,7 +98,7 @@ class _Host:
             data, outputs, _, _ = socket.recv_fds(link, 65536, 2)
             request = receive(link, bytearray(data))
         link.settimeout(None)
-        if request is None or len(outputs) != 2:
+        if request is None or len(outputs) != 2 or request.get("version", VERSION) != VERSION:
             link.close()
         elif pid := os.fork():
             self.runs[pid] = link
@@ -120,8 +127,11 @@ def _live(link: socket.socket, outputs: list[int], request: dict[str, object]) -
     code: object = 1
     try:
         _become(link, outputs, request)
-        sys.modules.pop(ENGINE, None)  # loaded with Prefect; runpy warns of a module that it runs again
-        runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
+        if "command" in request:
+            _command(cast("list[str]", request["command"]))
+        else:
+            sys.modules.pop(ENGINE, None)  # loaded with Prefect; runpy warns of a module that it runs again
+            runpy.run_module(ENGINE, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
         code = end.code or 0
@@ -133,7 +143,18 @@ def _live(link: socket.socket, outputs: list[int], request: dict[str, object]) -
         atexit._run_exitfuncs()  # noqa: SLF001
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code if isinstance(code, int) else 1)
+        status = code if isinstance(code, int) else 1
+        with contextlib.suppress(OSError):
+            send(link, code=status)  # the host tells it too, if it still lives
+        os._exit(status)
+
+
+def _command(words: list[str]) -> None:
+    from deployments.cli import main, session  # noqa: PLC0415 - loaded by the host
+
+    session.Hosting.inside = True
+    sys.argv = ["ident-amocrm", *words]
+    main.main()
 
 
 def _become(link: socket.socket, outputs: list[int], request: dict[str, object]) -> None:

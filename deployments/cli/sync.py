@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from deployments.cli.output import DONE_WITH_REJECTS, Output, OutputOption, say, show, table
-from deployments.cli.session import open_session
+from deployments.cli.session import have_run, open_session
 
 __all__ = ["sync"]
 
@@ -26,6 +26,8 @@ def sync(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Transfer a clinic's changes now, also while its schedule is stopped."""
+    asked = {"--full": full, "--dry-run": dry_run, "--rebaseline": rebaseline}
+    have_run("sync", name, *(flag for flag, given in asked.items() if given), "--output", output.value)
     open_session()
     from deployments.progress_bar import progress_bar
     from flows.sync import sync as sync_flow

@@ -1,7 +1,8 @@
 """``make bench``: how close the first load comes to what amoCRM's pace allows, and what a quiet tick costs.
 
 Everything runs in processes of its own, through the commands an operator uses: a demo clinic in a SQLite
-file, the stand-in amoCRM, a Prefect server as ``ident-amocrm up`` would run it, and ``sync``.
+file, the stand-in amoCRM, what ``ident-amocrm up`` keeps running but for its worker (a Prefect server, and
+the host that has everything loaded), and ``sync``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from deployments.child import Child
 from deployments.cli.output import Output, OutputOption, say, table
 from deployments.doors import free_port
 from deployments.environment import answers, prepare_environment
+from deployments.run_flow import SOCKET
 from deployments.sandbox.clinic.generator import ClinicSpec, stream
 from deployments.sandbox.clinic.store import write_sqlite
 from deployments.sandbox.measuring import SaveOption, tell
@@ -177,7 +179,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         stream(ClinicSpec(appointments=load.appointments, patients=load.patients, today=today)), database
     )
     around = surroundings(folder / "home", load.rate)
-    with stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around):
+    with stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around), _host(folder, around):
         note("Connecting")
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
@@ -245,6 +247,19 @@ def _prefect(folder: Path, around: dict[str, str]) -> Iterator[None]:
     child = Child("server", "prefect", start, folder, folder / "server.log", dict(around))
     with running(child, lambda: answers(api)):
         around["PREFECT_API_URL"] = api
+        yield
+
+
+@contextmanager
+def _host(folder: Path, around: dict[str, str]) -> Iterator[None]:
+    """Keep everything loaded, as ``up`` does where processes can be forked."""
+    if sys.platform != "linux":
+        yield
+        return
+    home = around["IDENT_AMOCRM_HOME"]
+    log = folder / "host.log"
+    child = Child("host of runs", "deployments.run_host", (home,), ROOT, log, dict(around), attached=False)
+    with running(child, (Path(home) / SOCKET).exists):
         yield
 
 

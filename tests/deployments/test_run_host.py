@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and read
 
 HOST = (
     "import sys; from deployments import run_host as host; host.LIBRARIES = ('prefect.context',);"
+    "from deployments.cli import main as cli;"
+    "cli.main = lambda: sys.exit(print('hosted:', *sys.argv[1:]) or 2);"
     "host.ENGINE = 'tests.support.small_engine'; host.main()"
 )
 
@@ -160,6 +162,47 @@ def test_a_run_goes_on_when_the_host_dies(tmp_path: Path) -> None:
         host.kill()
         command.terminate()
         assert command.communicate()[0] == "finished what was under way\n"
+
+
+def type_sync(home: Path, folder: Path, api: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deployments.cli.main", "sync", "clinic1", "--full", "--output", "json"],
+        env=environment(home) | {"PREFECT_API_URL": api},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_sync_has_itself_run_by_the_host(home: Path, tmp_path: Path) -> None:
+    done = type_sync(home, tmp_path, "https://prefect.invalid/api")
+    assert done.stdout == "hosted: sync clinic1 --full --output json\n", done.stderr
+    assert done.returncode == 2
+
+
+def test_a_host_of_another_version_does_not_run_it(home: Path, tmp_path: Path) -> None:
+    """The program was updated while ``up`` runs: the old one must not meet the new one's ledger."""
+    code = (
+        "import sys; from deployments.run_flow import have_run;"
+        f"print(have_run({str(home)!r}, ['sync'], '99.0'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(home),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "None\n"
+
+
+def test_without_a_host_sync_runs_by_itself(tmp_path: Path) -> None:
+    """As far as it comes without the Prefect server that it was told to use."""
+    done = type_sync(tmp_path, tmp_path, "http://127.0.0.1:9/api")
+    assert done.stderr.startswith("Error (prefect_unreachable): Prefect's server does not answer")
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("listens", [False, True])
