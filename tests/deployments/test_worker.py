@@ -8,14 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 from prefect.utilities.processutils import command_from_string
 
-from deployments import up, worker
+from deployments import run_flow, up, worker
 from deployments.child import Child
+from deployments.dead_runs import end_dead_runs
 from deployments.place import enter_project, project_root
 from deployments.registry import _job_variables
+from deployments.run_flow import UNDER_WAY
 from deployments.supervisor import PYTHON
 from tasks.errors import ConfigurationError
 from tasks.ledger.backup import BASELINE
@@ -115,6 +119,60 @@ def test_children_know_their_python_and_up_may_leave_the_work_to_others(
         }
 
     assert names(works=True) - names(works=False) == ({"host of runs"} if sys.platform == "linux" else set())
+
+
+class Pool:
+    """A server on which three runs are under way."""
+
+    def __init__(self) -> None:
+        self.runs = [type("Run", (), {"id": uuid4()})() for _ in range(3)]
+        self.crashed: list[object] = []
+
+    def read_flow_runs(self, *, offset: int, **_filters: object) -> list[Any]:
+        return self.runs[offset:]
+
+    def set_flow_run_state(self, run: object, state: Any, *, force: bool) -> None:
+        assert force
+        assert state.is_crashed()
+        self.crashed.append(run)
+
+
+def test_only_what_died_on_this_machine_is_ended(tmp_path: Path) -> None:
+    pool = Pool()
+    (tmp_path / UNDER_WAY).mkdir()
+    for name in (pool.runs[1].id, uuid4()):  # one that the server knows as ended, too
+        (tmp_path / UNDER_WAY / str(name)).touch()
+    assert end_dead_runs(cast("Any", pool), tmp_path, of_this_machine=True) == 1
+    assert pool.crashed == [pool.runs[1].id]
+    assert [*(tmp_path / UNDER_WAY).iterdir()] == []
+    assert end_dead_runs(cast("Any", pool), tmp_path, of_this_machine=True) == 0
+    assert end_dead_runs(cast("Any", pool), tmp_path, of_this_machine=False) == 3
+
+
+@pytest.mark.parametrize("code", [None, 0, 3])
+def test_a_run_is_named_while_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    monkeypatch.setattr(
+        os, "environ", {**os.environ, "IDENT_AMOCRM_HOME": str(tmp_path), "PREFECT__FLOW_RUN_ID": "r1"}
+    )
+    seen = []
+
+    def live(*_arguments: object, **_options: object) -> int | None:
+        seen.append([path.name for path in (tmp_path / UNDER_WAY).iterdir()])
+        return code
+
+    monkeypatch.setattr(run_flow, "_ask", lambda: None if code is None else object())
+    monkeypatch.setattr(run_flow, "_stand_for", live)
+    monkeypatch.setattr("deployments.run_flow.runpy.run_module", live)
+    if code is None:
+        run_flow.main()
+    else:
+        with pytest.raises(SystemExit) as ended:
+            run_flow.main()
+        assert ended.value.code == code
+    assert seen == [["r1"]]
+    assert [*(tmp_path / UNDER_WAY).iterdir()] == []
 
 
 def test_a_server_that_is_away_is_waited_for(
