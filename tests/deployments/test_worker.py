@@ -32,7 +32,7 @@ API = "http://prefect.invalid/api"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
+    return Settings(home=tmp_path / "home", state_url="")
 
 
 @pytest.fixture
