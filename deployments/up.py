@@ -119,6 +119,8 @@ class _Supervisor(Supervisor):
         """Run until told to stop."""
         try:
             self._ledger.open()
+            if not self._ledger.database.is_sqlite:
+                self.settings.installation_key()  # of which the workers of other machines get a copy
             self._start_server()
             if not self.stopping:
                 place = {"url": self.url, "api": self.api, "pages": self.pages_url, "pid": os.getpid()}

@@ -1,7 +1,7 @@
-"""``python -m deployments.sandbox.parts``: what each part of an installation costs, at rest and with each run.
+"""``python -m deployments.sandbox.parts``: what each part of an installation costs, at rest and by run.
 
-``up`` runs as an operator has it, on a demo clinic that is transferred already: first without a schedule, then
-with it, and each run finds nothing new. Seconds are the processor's, so a busy machine changes little. The
+``up`` runs as an operator has it, on a demo clinic that is transferred already: first without a schedule,
+then with it, and each run finds nothing new. Seconds are the processor's: a busy machine changes little. The
 sizing of docs/how-to/scale.md is computed of this (``deployments.sandbox.sizing``).
 """
 
@@ -11,7 +11,6 @@ import os
 import sys
 import tempfile
 import time
-from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -53,8 +52,8 @@ class _Look:
 
     def __init__(self, home: Path) -> None:
         self.at = time.monotonic()
-        self.seconds: Counter[str] = Counter()
-        self.megabytes: Counter[str] = Counter()
+        self.seconds = dict.fromkeys(SHOWN, 0.0)
+        self.megabytes = dict.fromkeys(SHOWN, 0.0)
         mark = f"IDENT_AMOCRM_HOME={home}".encode()
         for place in Path("/proc").glob("[0-9]*"):
             try:
@@ -151,15 +150,13 @@ def main(
     with tempfile.TemporaryDirectory(prefix="ident-amocrm-parts-") as folder:
         data = measure(Path(folder), seconds)
     text = table(
-        f"What each part costs; Prefect and ledger on {data['prefect_on']}, messages by {data['messages_by']}",
+        f"What each part costs; Prefect on {data['prefect_on']}, messages by {data['messages_by']}",
         *("part", "at rest, cores", "a run without changes, s", "memory, MB"),
     )
     idle, per_run, megabytes = (dict(data[name]) for name in ("idle", "per_run", "megabytes"))  # type: ignore[call-overload]
     for part in SHOWN:
         text.add_row(part, str(idle[part]), str(per_run[part]), str(megabytes[part]))
-    text.caption = (
-        f"{data['runs']} runs of one clinic in {seconds:g} s; memory that is shared is counted once."
-    )
+    text.caption = f"{data['runs']} runs of one clinic in {seconds:g} s; shared memory is counted once."
     text.caption_justify = "left"
     tell("parts", data, output, text, save)
 
