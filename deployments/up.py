@@ -118,9 +118,7 @@ class _Supervisor(Supervisor):
     def run(self, ready: Callable[[str], None] | None) -> None:
         """Run until told to stop."""
         try:
-            self._ledger.open()
-            if not self._ledger.database.is_sqlite:
-                self.settings.installation_key()  # of which the workers of other machines get a copy
+            self._open_ledger()
             self._start_server()
             if not self.stopping:
                 place = {"url": self.url, "api": self.api, "pages": self.pages_url, "pid": os.getpid()}
@@ -137,10 +135,7 @@ class _Supervisor(Supervisor):
                     ready(self.url)
             while not self.stopping:
                 self.pause()
-                for child in (self.server, *self.beside):
-                    self.revive(child, child.start)
-                if self._works:
-                    self.revive(self.worker, self._start_worker_again)
+                self._revive_all()
                 self._follow_ledger()
         finally:
             up_file(self.settings).unlink(missing_ok=True)
@@ -153,6 +148,17 @@ class _Supervisor(Supervisor):
                 )
             )
             self._ledger.close()
+
+    def _open_ledger(self) -> None:
+        self._ledger.open()
+        if not self._ledger.database.is_sqlite:
+            self.settings.installation_key()  # the workers of other machines get a copy of its file
+
+    def _revive_all(self) -> None:
+        for child in (self.server, *self.beside):
+            self.revive(child, child.start)
+        if self._works:
+            self.revive(self.worker, self._start_worker_again)
 
     def _start_server(self) -> None:
         self.server.start()

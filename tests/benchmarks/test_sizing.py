@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from deployments.sandbox.bench import RATE
 from deployments.sandbox.parts import SHOWN
 from deployments.sandbox.report import FOLDER
-from deployments.sandbox.sizing import CLINICS, LABELS, QUIET_SHARE, RATE, SERVER_SHARE, TICK, sizes
+from deployments.sandbox.sizing import CLINICS, LABELS, QUIET_SHARE, SERVER_SHARE, TICK, sizes
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/scale.md"
 
