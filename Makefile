@@ -39,7 +39,7 @@ bench: $(STAMP) $(VENV)-datacompy odbc  ## Measure each part against a baseline,
 		--datacompy $(VENV)-datacompy/bin/python $(SAVE)
 	@# It fails where the target is missed: the page tells that, too.
 	$(BIN)/python -m deployments.sandbox.bench $(SAVE); status=$$?; \
-		$(BIN)/python -m deployments.sandbox.report && exit $$status
+		$(BIN)/python -m deployments.sandbox.report && $(BIN)/python -m deployments.sandbox.sizing --write && exit $$status
 
 faults: $(STAMP)  ## Kill and mislead the transfer in every way we know, half an hour
 	$(BIN)/python -m tests.faults.storm $(FAULTS)

@@ -75,6 +75,21 @@ class _Look:
         return {part: max(0.0, self.seconds[part] - before.seconds[part]) for part in SHOWN}
 
 
+def _settle(home: Path, seconds: float = 15.0) -> None:
+    """Wait until ``up`` has followed the last command for so long, and the server what a run left behind."""
+    mark = f"IDENT_AMOCRM_HOME={home}".encode()
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < seconds:
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                applies = b"deployments.apply" in (place / "cmdline").read_bytes()
+                if applies and mark in (place / "environ").read_bytes():
+                    quiet_since = time.monotonic()
+            except OSError:
+                continue
+        time.sleep(0.5)
+
+
 def _ticks(home: Path, crm: str, seconds: float) -> tuple[int, int, _Look, _Look]:
     """Let the schedule run: how many runs ended, their requests, and a look before and after."""
     began, before = admin(crm, "stats"), _Look(home)
@@ -110,13 +125,13 @@ def measure(folder: Path, seconds: float) -> dict[str, object]:
             ("stop", CLINIC),
         ):
             command(folder, around, *words)
-        time.sleep(15)  # what a run leaves behind at the server
+        _settle(home)
         say("At rest")
         before = _Look(home)
         time.sleep(seconds)
         rest = _Look(home)
         command(folder, around, "start", CLINIC)
-        time.sleep(15)
+        _settle(home)
         say("With the schedule")
         runs, requests, first, last = _ticks(home, crm, seconds)
     idle = {part: cost / (rest.at - before.at) for part, cost in rest.since(before).items()}

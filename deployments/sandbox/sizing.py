@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,11 +18,12 @@ import typer
 
 from deployments.cli.output import Output, OutputOption, say, show, table
 from deployments.sandbox.bench import BATCH, RATE
+from deployments.sandbox.measuring import ROOT
 from deployments.sandbox.report import FOLDER
 from deployments.supervisor import RUNS_AT_ONCE
 from tasks.settings import Settings
 
-__all__ = ["CLINICS", "Size", "main", "sizes"]
+__all__ = ["CLINICS", "LABELS", "PAGE", "Size", "main", "sizes", "written"]
 
 CLINICS: Final = (1, 10, 100)
 TICK: Final = int(Settings.model_fields["tick_seconds"].default)
@@ -34,6 +35,9 @@ SERVER_SHARE: Final = 0.7
 WORKER_SHARE: Final = 0.7
 #: A run beside the host it was forked from, megabytes: it has pages of its own while it works.
 RUN_MB: Final = 100
+#: The page that shows the sizes, and where.
+PAGE: Final = ROOT / "docs/how-to/scale.md"
+BEGIN, END = "<!-- python -m deployments.sandbox.sizing --write -->", "<!-- end -->"
 SERVER, RUNS, WORKER, POSTGRESQL = "Prefect's server", "runs and their host", "worker", "PostgreSQL"
 
 
@@ -119,15 +123,28 @@ def _bytes_a_card(folder: Path) -> float:
     return float(megabytes) * 1e6 / float(sum(saved["data"]["cards"].values()))
 
 
+def written(page: str, found: Sequence[Size]) -> str:
+    """Return the page with its table made of these sizes."""
+    columns = ["", *(f"{one.clinics} clinic{'s' if one.clinics > 1 else ''}" for one in found)]
+    rows = [columns, ["---"] * len(columns)]
+    rows += [[label, *(str(getattr(one, name)) for one in found)] for label, name in LABELS.items()]
+    before, rest = page.split(BEGIN)
+    lines = (f"| {' | '.join(row)} |" for row in rows)
+    return f"{before}{BEGIN}\n{chr(10).join(lines)}\n{END}{rest.split(END)[1]}"
+
+
 def main(
     folder: Annotated[Path, typer.Argument(help="What the measurements saved.")] = FOLDER,
     patients: Annotated[int, typer.Option(min=1, help="Patients of a clinic.")] = 10_000,
     appointments: Annotated[int, typer.Option(min=0, help="Its appointments.")] = 30_000,
     rate: Annotated[float, typer.Option(min=0.1, max=7, help="Requests per second.")] = RATE,
+    write: Annotated[bool, typer.Option("--write", help="Write it into docs/how-to/scale.md.")] = False,  # noqa: FBT002
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Tell what 1, 10 and 100 clinics of one amoCRM account need."""
     found = sizes(folder, cards=patients + appointments, rate=rate)
+    if write:
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
     text = table(
         f"Clinics of {patients} patients and {appointments} appointments, {rate:g} requests/s",
         "",
