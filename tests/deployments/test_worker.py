@@ -162,7 +162,7 @@ def test_a_run_is_named_while_it_lasts(
         seen.append([path.name for path in (tmp_path / UNDER_WAY).iterdir()])
         return code
 
-    monkeypatch.setattr(run_flow, "_ask", lambda: None if code is None else object())
+    monkeypatch.setattr(run_flow, "_ask", lambda _home: None if code is None else object())
     monkeypatch.setattr(run_flow, "_stand_for", live)
     monkeypatch.setattr("deployments.run_flow.runpy.run_module", live)
     if code is None:
