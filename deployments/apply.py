@@ -115,7 +115,8 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     if "--end-dead-runs" in arguments:
         with get_client(sync_client=True) as client:
-            ended = end_dead_runs(client, of_this_machine="--of-this-machine" in arguments)
+            home = load_settings().home
+            ended = end_dead_runs(client, home, of_this_machine="--of-this-machine" in arguments)
         logger.info("Dead runs ended: %d", ended)
         return 0
     ledger = Ledger(load_settings().ledger_url).open()

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL
 
 from deployments.registry import DeploymentSpec, Schedule, ensure_pool, find, register
 from tasks.ledger.store import ConnectionRecord, Ledger
+from tasks.settings import load_settings
 from tasks.transfer import is_started
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
 
 TAG = "ident-amocrm"
 TICK = "tick"
-TICK_SECONDS = 30
 #: After the nightly full read, before reception comes; clinic-local.
 NIGHTLY, NIGHTLY_CRON = "nightly", "30 4 * * *"
 FLOW, RECONCILE = "sync", "reconcile"
@@ -106,18 +106,19 @@ def clinic_specs(ledger: Ledger, record: ConnectionRecord) -> list[DeploymentSpe
     """Return what the deployments of a clinic must be."""
     started = is_started(ledger, record)
     name = record.name.translate(_REFUSED)
+    seconds = load_settings().tick_seconds
     return [
         DeploymentSpec(
             name=name,
             entrypoint="flows/sync.py:sync",
             description=(
-                f"Передача клиники «{record.name}» из IDENT в amoCRM: раз в {TICK_SECONDS} секунд, пока "
+                f"Передача клиники «{record.name}» из IDENT в amoCRM: раз в {seconds} секунд, пока "
                 "передача запущена. Включать и выключать — запусками «start-transfer» и «stop-transfer», "
                 "а не здесь."
             ),
             parameters={"clinic": record.name},
             tags=(TAG, record.clinic_uid),
-            schedules=(Schedule(TICK, interval=TICK_SECONDS, active=started),),
+            schedules=(Schedule(TICK, interval=seconds, active=started),),
         ),
         DeploymentSpec(
             name=name,

@@ -6,7 +6,7 @@ lease runs out. The automation on heartbeats cannot see a run that died before i
 
 from __future__ import annotations
 
-import socket
+from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -20,18 +20,20 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Crashed
 
 from deployments.registry import POOL
+from deployments.run_flow import UNDER_WAY
 
 __all__ = ["end_dead_runs"]
 
-UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+UNENDED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 PAGE = 200
 
 
-def end_dead_runs(client: SyncPrefectClient, *, of_this_machine: bool) -> int:
-    """Mark every run under way as crashed; to be called while no worker runs.
+def end_dead_runs(client: SyncPrefectClient, home: Path, *, of_this_machine: bool) -> int:
+    """Mark every run under way as crashed; to be called while no worker of this home runs.
 
     Args:
         client: The Prefect server.
+        home: Folder of the state; in it stand the runs that were begun here and not ended.
         of_this_machine: Leave runs of other machines alone; a server that listens beyond this machine may
             have workers there.
 
@@ -41,19 +43,17 @@ def end_dead_runs(client: SyncPrefectClient, *, of_this_machine: bool) -> int:
     found: list[FlowRun] = []
     # Read all before ending any: ending them moves the pages.
     while page := client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNENDED))),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
         limit=PAGE,
         offset=len(found),
     ):
         found += page
-    dead = [run for run in found if not of_this_machine or _is_ours(run)]
+    ours = {path.name: path for path in (home / UNDER_WAY).glob("*")}
+    dead = [run for run in found if not of_this_machine or str(run.id) in ours]
     for run in dead:
         state = Crashed(message="The process of this run died with its worker.")  # type: ignore[var-annotated]
         client.set_flow_run_state(run.id, state, force=True)
+    for path in ours.values():
+        path.unlink(missing_ok=True)
     return len(dead)
-
-
-def _is_ours(run: FlowRun) -> bool:
-    """Tell whether the run's process was on this machine; a process worker notes ``host:pid``."""
-    return (run.infrastructure_pid or "").partition(":")[0] == socket.gethostname()

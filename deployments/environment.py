@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import secrets
+import ssl
 import urllib.request
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -128,7 +129,11 @@ def answers(api: str, seconds: float = 2.0) -> bool:
     place = urlsplit(api)
     if place.hostname is None:
         return False
-    link = http.client.HTTPConnection(place.hostname, place.port or 80, timeout=seconds)
+    link = (
+        http.client.HTTPSConnection(place.hostname, place.port, timeout=seconds, context=_trust())
+        if place.scheme == "https"
+        else http.client.HTTPConnection(place.hostname, place.port, timeout=seconds)
+    )
     try:
         link.request("GET", f"{place.path}/health")
         return link.getresponse().status == http.client.OK
@@ -136,6 +141,10 @@ def answers(api: str, seconds: float = 2.0) -> bool:
         return False
     finally:
         link.close()
+
+
+def _trust() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=os.environ.get("PREFECT_API_SSL_CERT_FILE"))
 
 
 def running_up(settings: Settings) -> dict[str, Any]:

@@ -7,11 +7,11 @@ started. Here a schedule is found by its slug, and only what differs is changed.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,12 +26,14 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessWorker
 
-import flows
 from deployments.doors import is_loopback
+from deployments.place import project_root
+from deployments.supervisor import POOL, PYTHON
 
 __all__ = ["POOL", "DeploymentSpec", "Schedule", "ensure_pool", "find", "project_root", "register"]
 
-POOL = "ident-amocrm"
+#: The module that is a run, and the step that takes it to the project's folder, on whichever machine.
+RUN, ENTER = "deployments.run_flow", "deployments.place.enter_project"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,6 @@ class DeploymentSpec:
     schedules: tuple[Schedule, ...] = ()
 
 
-def project_root() -> Path:
-    """Return the folder that holds ``flows``: the checkout, or where the package is installed."""
-    return Path(str(flows.__file__)).resolve().parent.parent
-
-
 def ensure_pool(client: SyncPrefectClient, name: str = POOL) -> None:
     """Create the work pool, if there is none."""
     try:
@@ -85,7 +82,7 @@ def ensure_pool(client: SyncPrefectClient, name: str = POOL) -> None:
         pool = WorkPoolCreate(
             name=name,
             type=ProcessWorker.type,
-            description="Процессы на этой машине; их запускает ident-amocrm up.",
+            description="Процессы на машинах, где работает ident-amocrm up или ident-amocrm worker.",
             base_job_template=ProcessWorker.get_default_base_job_template(),
         )
         try:
@@ -117,9 +114,7 @@ def register(client: SyncPrefectClient, spec: DeploymentSpec) -> str:
         "work_pool_name": spec.pool,
         "entrypoint": spec.entrypoint,
         "path": ".",
-        "pull_steps": [
-            {"prefect.deployments.steps.set_working_directory": {"directory": str(project_root())}}
-        ],
+        "pull_steps": [{ENTER: {}}],
         "parameter_openapi_schema": parameter_schema(flow).model_dump(),
         "enforce_parameter_schema": True,
         "job_variables": (known.job_variables if known else {}) | _job_variables(client),
@@ -143,12 +138,17 @@ def register(client: SyncPrefectClient, spec: DeploymentSpec) -> str:
 def _job_variables(client: SyncPrefectClient) -> dict[str, Any]:
     """Return what the worker is told about starting a run.
 
-    Where the server is on this machine, its worker is too, and finds our command by this Python; others start
-    runs as Prefect does.
+    Each worker finds our command by the Python of its own machine, which ``up`` and ``worker`` name to it;
+    one that somebody started by hand, by the first ``python3`` of its PATH. Windows has no such shell: where
+    the server is on this machine its worker is too, and has this Python; others start runs as Prefect does.
     """
-    if not is_loopback(str(client.api_url.host)):
-        return {}
-    return {"command": command_to_string([sys.executable, "-m", "deployments.run_flow"])}
+    if os.name != "nt":
+        return {"command": command_to_string(["sh", "-c", f'exec "${{{PYTHON}:-python3}}" -m {RUN}'])}
+    return {"command": command_to_string([sys.executable, "-m", RUN])} if _is_here(client) else {}
+
+
+def _is_here(client: SyncPrefectClient) -> bool:
+    return is_loopback(str(client.api_url.host))
 
 
 def _load(entrypoint: str) -> Flow[..., Any]:

@@ -17,21 +17,26 @@ from tasks.amocrm.token import FixedToken, TokenSource, token_expiry
 from tasks.amocrm.token_endpoint import Integration, TokenEndpoint, Tokens
 from tasks.blocks import AmoCrmAccount
 from tasks.errors import TransientError
+from tasks.ledger.shared import SharedLock
+from tasks.ledger.store import Ledger
 from tasks.settings import Settings
 
-__all__ = ["BlockTokenStore", "account_of", "lock_file", "token_source", "token_warning"]
+__all__ = ["BlockTokenStore", "account_of", "token_lock", "token_source", "token_warning"]
 
 #: A refresh token that nobody uses is void after three months.
 REFRESH_TOKEN_LIFE = timedelta(days=90)
 WARNING = timedelta(days=14)
 #: A renewal takes seconds; one that began so long ago came to nothing.
 RENEWAL = timedelta(minutes=5)
+TOKEN_LOCK = 7_203_916  # any number that no other lock of the ledger has
 LONG_AGO = datetime.fromtimestamp(0, tz=UTC)
 
 
-def lock_file(settings: Settings) -> Path:
-    """Return the file that whoever changes the tokens locks."""
-    return settings.prepare_home() / "amocrm-tokens.lock"
+def token_lock(ledger: Ledger, settings: Settings) -> Path | SharedLock:
+    """Return what whoever changes the tokens locks: of several machines, where the ledger is on a server."""
+    if ledger.database.is_sqlite:
+        return settings.prepare_home() / "amocrm-tokens.lock"
+    return SharedLock(ledger.database, TOKEN_LOCK)
 
 
 def account_of(base_url: str, integration: Integration, tokens: Tokens) -> AmoCrmAccount:
@@ -98,12 +103,12 @@ def _filled(account: AmoCrmAccount, authorisation: Authorisation) -> AmoCrmAccou
     return account
 
 
-def token_source(account: AmoCrmAccount, settings: Settings, pacer: Pacer) -> TokenSource:
+def token_source(account: AmoCrmAccount, ledger: Ledger, settings: Settings, pacer: Pacer) -> TokenSource:
     """Return where the account's requests get their token."""
     if not account.is_oauth:
         return FixedToken(account.token)
     endpoint = TokenEndpoint(account.base_url, settings=settings, pacer=pacer)
-    return OAuthTokens(BlockTokenStore(), endpoint, lock_file(settings))
+    return OAuthTokens(BlockTokenStore(), endpoint, token_lock(ledger, settings))
 
 
 def token_warning(account: AmoCrmAccount, now: datetime) -> str:

@@ -21,7 +21,7 @@ from tasks.amocrm.client import AmoClient
 from tasks.amocrm.host import ABROAD, is_abroad
 from tasks.amocrm.pacing import Pacer
 from tasks.amocrm.token_endpoint import Integration, TokenEndpoint
-from tasks.authorisation import account_of, lock_file, token_source
+from tasks.authorisation import account_of, token_lock, token_source
 from tasks.blocks import AmoCrmAccount
 from tasks.errors import ConfigurationError, NotConnectedError
 from tasks.events import emit
@@ -30,6 +30,7 @@ from tasks.ident.connection import IdentConnection, build_engine, check_server, 
 from tasks.ident.fingerprint import Fingerprint, may_write, read_fingerprint
 from tasks.ident.introspect import described, introspect, missing_required
 from tasks.ident.reader import IdentReader
+from tasks.ledger.shared import SharedPace
 from tasks.ledger.store import ConnectionRecord, Ledger
 from tasks.mappings import read_everything
 from tasks.rebaseline import demand_rebaseline
@@ -220,8 +221,9 @@ def connect_amocrm(base_url: str, token: SecretStr, ledger: Ledger) -> tuple[Acc
         IdentAmocrmError: When the token does not work; nothing is saved then.
     """
     settings = load_settings()
-    account, warnings = _tested(base_url, token, ledger, settings, _pacer(settings, token.get_secret_value()))
-    with authorisation_lock(lock_file(settings)):
+    pacer = _pacer(ledger, settings, token.get_secret_value())
+    account, warnings = _tested(base_url, token, ledger, settings, pacer)
+    with authorisation_lock(token_lock(ledger, settings)):
         blocks.save_account(AmoCrmAccount(base_url=base_url, token=token))
     _connected(account, base_url, ledger)
     return account, warnings
@@ -246,9 +248,9 @@ def authorise_amocrm(
         IdentAmocrmError: When the code or the tokens do not work; nothing is saved then.
     """
     settings = load_settings()
-    pacer = _pacer(settings, integration.client_id)
+    pacer = _pacer(ledger, settings, integration.client_id)
     # A process that renews the old tokens at this moment must not overwrite the new ones.
-    with authorisation_lock(lock_file(settings)):
+    with authorisation_lock(token_lock(ledger, settings)):
         tokens = TokenEndpoint(base_url, settings=settings, pacer=pacer).exchange_code(integration, code)
         account, warnings = _tested(base_url, tokens.access_token, ledger, settings, pacer)
         blocks.save_account(account_of(base_url, integration, tokens))
@@ -298,15 +300,18 @@ def amocrm_account(ledger: Ledger) -> dict[str, object]:
     return known
 
 
-def _pacer(settings: Settings, integration: str) -> Pacer:
+def _pacer(ledger: Ledger, settings: Settings, integration: str) -> Pacer:
     """Return the pace that all processes of this installation share: amoCRM counts by integration.
 
     Args:
+        ledger: The installation's ledger; one on a server may be shared by several machines.
         settings: The settings of the installation.
         integration: What tells integrations apart and outlives their OAuth tokens.
     """
     key = hashlib.blake2b(integration.encode(), digest_size=8).hexdigest()
-    return Pacer(settings.requests_per_second, settings.prepare_home() / f"pace-{key}")
+    database = ledger.database
+    place = settings.prepare_home() / f"pace-{key}" if database.is_sqlite else SharedPace(database, key)
+    return Pacer(settings.requests_per_second, place)
 
 
 def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
@@ -317,8 +322,10 @@ def open_destination(ledger: Ledger, settings: Settings) -> AmoClient:
     """
     amocrm_account(ledger)
     account = blocks.load_account()
-    pacer = _pacer(settings, account.client_id if account.is_oauth else account.token.get_secret_value())
-    return AmoClient(account.base_url, token_source(account, settings, pacer), settings=settings, pacer=pacer)
+    key = account.client_id if account.is_oauth else account.token.get_secret_value()
+    pacer = _pacer(ledger, settings, key)
+    tokens = token_source(account, ledger, settings, pacer)
+    return AmoClient(account.base_url, tokens, settings=settings, pacer=pacer)
 
 
 def open_source(record: ConnectionRecord, settings: Settings) -> tuple[IdentConnection, IdentReader]:

@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     database_lock_timeout: int = Field(
         default=5000, ge=0, description="Milliseconds to wait for a lock held by IDENT before giving way."
     )
+    tick_seconds: int = Field(
+        default=30,
+        ge=10,
+        description="Seconds between two runs of a clinic's transfer; more for many clinics.",
+    )
     overlap_minutes: int = Field(
         default=15, ge=1, description="How far each tick reads back before the last one."
     )

@@ -62,6 +62,7 @@ app.command("erase-subject")(erase.erase_subject)
 app.command("purge")(law.purge)
 app.command("explain")(explain.explain)
 app.command("up")(up.up)
+app.command("worker")(up.worker)
 app.command("demo")(up.demo)
 
 audit_app = typer.Typer(no_args_is_help=True, help="Who did what, for an inspection.")

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from deployments.cli.output import say
+from deployments.supervisor import RUNS_AT_ONCE
 
-__all__ = ["demo", "up"]
+__all__ = ["demo", "up", "worker"]
 
 
 def up(
@@ -22,6 +23,9 @@ def up(
         str, typer.Option(help="Address to listen on; beyond 127.0.0.1 a password is needed.")
     ] = "127.0.0.1",
     home: Annotated[Path | None, typer.Option(help="Folder of the state, as IDENT_AMOCRM_HOME.")] = None,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Whether this machine executes runs itself, too.")
+    ] = True,
     log: Annotated[
         Path | None, typer.Option(help="Append what is said to this file: for a service without a journal.")
     ] = None,
@@ -38,7 +42,27 @@ def up(
     settings = load_settings()
     prepare_environment(settings)
     say(f"Starting; logs are in {settings.home / 'logs'}. The first start takes up to a minute.")
-    code = run_up(settings, port=port, host=host, ready=_tell)
+    code = run_up(settings, port=port, host=host, worker=worker, ready=_tell)
+    say("Stopped.")
+    raise typer.Exit(code)
+
+
+def worker(
+    limit: Annotated[int, typer.Option(min=1, help="Runs at once, some 250 MB each.")] = RUNS_AT_ONCE,
+    health_check: Annotated[
+        bool, typer.Option("--health-check", help="Answer at PREFECT_WORKER_WEBSERVER_PORT, path /health.")
+    ] = False,
+    log: Annotated[
+        Path | None, typer.Option(help="Append what is said to this file: for a service without a journal.")
+    ] = None,
+) -> None:
+    """Execute runs on this machine, for the Prefect server and ledger of another one, until stopped."""
+    if log is not None:
+        _say_into(log)
+    from deployments.worker import run_worker
+    from tasks.settings import load_settings
+
+    code = run_worker(load_settings(), limit=limit, health_check=health_check)
     say("Stopped.")
     raise typer.Exit(code)
 

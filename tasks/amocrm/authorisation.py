@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import SecretStr
 
 from tasks.amocrm.answers import Answer
@@ -41,7 +41,7 @@ from tasks.amocrm.token_endpoint import (
 )
 from tasks.errors import AuthenticationError, ConfigurationError, IdentAmocrmError, TransientError
 
-__all__ = ["Authorisation", "OAuthTokens", "TokenStore", "authorisation_lock"]
+__all__ = ["Authorisation", "MachinesLock", "OAuthTokens", "TokenStore", "authorisation_lock"]
 
 _log = logging.getLogger(__name__)
 #: How long before its end an access token is renewed: at most this, for a short-lived one a part of its life.
@@ -111,18 +111,36 @@ class TokenStore(Protocol):
         """
 
 
+class MachinesLock(Protocol):
+    """A lock that processes of several machines share."""
+
+    def acquire(self, timeout: float) -> object:
+        """Take it.
+
+        Raises:
+            TimeoutError: When another process holds it for so many seconds.
+        """
+
+    def release(self) -> object:
+        """Give it back."""
+
+
 @contextmanager
-def authorisation_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def authorisation_lock(place: Path | MachinesLock, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Keep all other processes of the installation from changing the authorisation.
+
+    Args:
+        place: The file that those of this machine lock, or the lock of several machines.
+        seconds: How long to wait for it.
 
     Raises:
         TransientError: When another process holds it for too long.
         ConfigurationError: When the file cannot be locked.
     """
-    lock = FileLock(path, mode=0o600)
+    lock: MachinesLock = FileLock(place, mode=0o600) if isinstance(place, Path) else place
     try:
         lock.acquire(timeout=seconds)
-    except Timeout:
+    except TimeoutError:
         raise TransientError(
             problem="Another process has been renewing amoCRM's token for minutes.",
             remedy="Nothing is lost: the next run tries again.",
@@ -130,7 +148,7 @@ def authorisation_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[No
         ) from None
     except OSError as error:
         raise ConfigurationError(
-            problem=f"The file {path} cannot be locked ({type(error).__name__}).",
+            problem=f"The file {place} cannot be locked ({type(error).__name__}).",
             remedy="Make the installation's folder (IDENT_AMOCRM_HOME) writable; no token was handed in.",
             code="home_not_writable",
         ) from None
@@ -146,7 +164,7 @@ class OAuthTokens:
     Args:
         store: Where the authorisation lies.
         endpoint: Where a refresh token is handed in.
-        lock: File that all processes of the installation lock.
+        lock: File that all processes of the installation lock, or the lock of several machines.
         now: Wall clock.
         sleep: How to wait.
     """
@@ -155,7 +173,7 @@ class OAuthTokens:
         self,
         store: TokenStore,
         endpoint: TokenEndpoint,
-        lock: Path,
+        lock: Path | MachinesLock,
         *,
         now: Callable[[], datetime] = wall_clock,
         sleep: Callable[[float], object] = time.sleep,

@@ -1,6 +1,7 @@
 """The pace of one integration: amoCRM counts requests per second, over all our threads and processes.
 
-Spacing between starts, not a bucket: a bucket of seven lets eleven requests into one second.
+Spacing between starts, not a bucket: a bucket of seven lets eleven requests into one second. Processes of one
+machine share a file, those of several machines a row of the ledger, which is handed in as ``SharedPace``.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from filelock import FileLock
 
-__all__ = ["Pacer"]
+__all__ = ["Pacer", "SharedPace"]
 
 _log = logging.getLogger(__name__)
 FORMAT = struct.Struct("<3d")
@@ -24,6 +25,8 @@ CLOCK_TOLERANCE = 3.0
 #: No queue is longer than this when nobody is paused: a time further ahead is none of ours.
 LONGEST_QUEUE = 10.0
 LONGEST_PENALTY = 60.0
+#: How long who finds the queue full waits before asking again.
+QUEUE_SECONDS = 1.0
 
 
 class _State(NamedTuple):
@@ -42,40 +45,59 @@ class _State(NamedTuple):
         )
 
 
+class SharedPace(Protocol):
+    """What processes of several machines share: the three numbers of the state, and a clock."""
+
+    def change(
+        self, change: Callable[[tuple[float, float, float], float], tuple[float, float, float]]
+    ) -> tuple[tuple[float, float, float], float]:
+        """Apply a change that is handed the numbers and the time; return the numbers and that time.
+
+        Raises:
+            IdentAmocrmError: When the others' requests cannot be known; none may start then.
+        """
+
+
 class Pacer:
     """Lets one request start every ``1 / rate`` seconds.
 
     Args:
         rate: Requests per second.
-        path: File shared by all processes that use the same token; ``None`` for one process.
-        clock: Wall clock, which processes share.
+        place: File shared by all processes that use the same token, or what those of several machines share;
+            ``None`` for one process.
+        clock: Wall clock, which processes of one machine share.
         sleep: How to wait.
     """
 
     def __init__(
         self,
         rate: float,
-        path: Path | None = None,
+        place: Path | SharedPace | None = None,
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._gap = 1.0 / rate
-        self._path = path
+        self._path = place if isinstance(place, Path) else None
+        self._shared = None if isinstance(place, Path) else place
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
-        self._file_lock = FileLock(f"{path}.lock") if path else None
+        self._file_lock = FileLock(f"{place}.lock") if isinstance(place, Path) else None
         self._own = _State()
+        self._ahead = 0.0  # the clock that all share, as seen from ours
 
     def wait(self) -> None:
         """Wait for the next free start and take it."""
         while True:
-            start = self._change(self._take).next_start - self._gap
-            delay = start - self._clock()
+            start = self._taken()
+            if start is None:
+                self._sleep(QUEUE_SECONDS)
+                continue
+            delay = start - self._now()
             if delay <= 0:
                 return
             self._sleep(delay)
-            if self._change(lambda state, _now: state).paused_until <= self._clock():
+            if self._change(lambda state, _now: state).paused_until <= self._now():
                 return
             # Somebody was told 429 while we slept: the start we had taken is void.
 
@@ -90,13 +112,34 @@ class Pacer:
 
         self._change(hold)
 
-    def _take(self, state: _State, now: float) -> _State:
-        start = max(state.next_start, now)
-        return _State(now, start + self._gap, state.paused_until)
+    def _taken(self) -> float | None:
+        """Take the next free start; ``None`` where a longer queue would not be believed."""
+        start: float | None = None
+
+        def take(state: _State, now: float) -> _State:
+            nonlocal start
+            soonest = max(now, state.paused_until)
+            start = max(state.next_start, now)
+            if start > soonest and start + self._gap > soonest + LONGEST_QUEUE:
+                start = None
+                return state
+            return _State(now, start + self._gap, state.paused_until)
+
+        self._change(take)
+        return start
+
+    def _now(self) -> float:
+        return self._clock() + self._ahead
 
     def _change(self, change: Callable[[_State, float], _State]) -> _State:
         """Apply a change to the shared state, under the lock of threads and that of processes."""
         with self._lock:
+            if self._shared is not None:
+                numbers, now = self._shared.change(
+                    lambda before, now: self._changed(_State(*before), change, now)
+                )
+                self._ahead = now - self._clock()
+                return _State(*numbers)
             if self._file_lock is not None and self._path is not None:
                 try:
                     with self._file_lock:
@@ -105,7 +148,7 @@ class Pacer:
                     # A full disk must not stop a transfer: from here on only this process is paced.
                     _log.warning("The pace file cannot be used: %s.", type(error).__name__)
                     self._file_lock = None
-            self._own = self._changed(self._own, change)
+            self._own = self._changed(self._own, change, self._clock())
             return self._own
 
     def _change_file(self, path: Path, change: Callable[[_State, float], _State]) -> _State:
@@ -113,11 +156,11 @@ class Pacer:
             before = _State(*FORMAT.unpack(path.read_bytes()))
         except (FileNotFoundError, struct.error):
             before = _State()
-        after = self._changed(before, change)
+        after = self._changed(before, change, self._clock())
         if after != before:
             path.write_bytes(FORMAT.pack(*after))
         return after
 
-    def _changed(self, state: _State, change: Callable[[_State, float], _State]) -> _State:
-        now = self._clock()
+    @staticmethod
+    def _changed(state: _State, change: Callable[[_State, float], _State], now: float) -> _State:
         return change(state if state.believable(now) else _State(), now)

@@ -17,7 +17,7 @@ from tasks.errors import ConfigurationError, LedgerUnavailableError
 __all__ = ["HEAD", "Database", "file_of"]
 
 #: Revision that this code works with; a test compares it with the newest migration.
-HEAD = "0005"
+HEAD = "0006"
 MIGRATIONS = Path(__file__).with_name("migrations")
 MIGRATION_LOCK = 7_203_915  # any number: PostgreSQL's advisory locks are named by one
 
@@ -69,6 +69,16 @@ class Database:
             connection.begin(),
         ):
             yield connection
+
+    @contextlib.contextmanager
+    def single(self) -> Iterator[sa.Connection]:
+        """Open a connection whose statements are transactions of their own, on a server.
+
+        Raises:
+            LedgerUnavailableError: When the database cannot be used.
+        """
+        with _explained(self.url), self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     def now(self, connection: sa.Connection) -> float:
         """Return the database's own clock in epoch seconds: leases of several machines are compared by it.

@@ -14,6 +14,7 @@ __all__ = [
     "lease",
     "metadata",
     "outcome",
+    "pace",
     "plan",
     "quality",
     "reject",
@@ -233,6 +234,16 @@ lease = sa.Table(
     sa.Column("owner", sa.String(128), nullable=False),
     sa.Column("token", sa.BigInteger, nullable=False),  # grows with every owner: a late one is recognised
     sa.Column("expires_at", sa.Float, nullable=False),  # seconds of the database's clock
+)
+
+#: Where workers on several machines share the pace of an account; the clock is the database's.
+pace = sa.Table(
+    "pace",
+    metadata,
+    sa.Column("integration", UID, primary_key=True),
+    sa.Column("written_at", sa.Float, nullable=False),
+    sa.Column("next_start", sa.Float, nullable=False),
+    sa.Column("paused_until", sa.Float, nullable=False),
 )
 
 setting = sa.Table(

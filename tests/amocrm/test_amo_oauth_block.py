@@ -23,6 +23,7 @@ from tasks.authorisation import BlockTokenStore, account_of, authorisation_of, t
 from tasks.blocks import AmoCrmAccount
 from tasks.errors import ConfigurationError, TransientError
 from tasks.hints import HINTS
+from tasks.ledger.store import Ledger
 from tasks.settings import Settings
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -72,8 +73,9 @@ def test_a_renewal_that_came_to_nothing_is_announced() -> None:
 
 def test_a_long_lived_token_goes_first(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    assert isinstance(token_source(oauth(), settings, Pacer(5)), OAuthTokens)
-    assert isinstance(token_source(oauth(token=SecretStr("t")), settings, Pacer(5)), FixedToken)
+    ledger = Ledger(settings.ledger_url)
+    assert isinstance(token_source(oauth(), ledger, settings, Pacer(5)), OAuthTokens)
+    assert isinstance(token_source(oauth(token=SecretStr("t")), ledger, settings, Pacer(5)), FixedToken)
 
 
 def test_typed_in_by_hand_a_token_is_renewed_at_once_unless_it_says_how_long_it_lasts() -> None:

@@ -130,6 +130,28 @@ def test_a_penalty_is_at_most_a_minute(clock: Any) -> None:
     assert starts(pacer, clock, 1)[0] - before == pytest.approx(60, abs=1e-6)
 
 
+def test_the_queue_grows_no_longer_than_is_believed(tmp_path: Path) -> None:
+    # Starts ten seconds ahead look like those of a clock that was set back: more callers than that (many runs
+    # at once, a slow pace) made everybody begin anew, all at the same moment.
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(round(seconds, 3))
+        if waited.count(1.0) == 2:  # once as its turn, once because there is none left
+            raise InterruptedError
+
+    pacer = Pacer(5, tmp_path / "pace", clock=lambda: 1.7e9, sleep=sleep)
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            pacer.wait()
+
+    with pytest.raises(InterruptedError):
+        ask(100)
+    assert gaps(waited[:-1]) == pytest.approx([0.2] * (len(waited) - 2), abs=2e-3)
+    assert 9 < waited[-2] <= 10
+
+
 @pytest.mark.parametrize("back", [10.0, 3600.0, 86_400.0 * 365])
 def test_a_clock_set_back_stops_nobody(clock: Any, path: Path | None, back: float) -> None:
     pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)

@@ -24,10 +24,12 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_up_tells_the_address_and_how_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, str]] = []
+    asked: list[tuple[int, str, bool]] = []
 
-    def run_up(_settings: Settings, *, port: int, host: str, ready: Callable[[str], None]) -> int:
-        asked.append((port, host))
+    def run_up(
+        _settings: Settings, *, port: int, host: str, worker: bool, ready: Callable[[str], None]
+    ) -> int:
+        asked.append((port, host, worker))
         ready("http://127.0.0.1:5001")
         return 0
 
@@ -36,7 +38,7 @@ def test_up_tells_the_address_and_how_to_stop(monkeypatch: pytest.MonkeyPatch) -
     app.command()(up)
     result = CliRunner().invoke(app, ["--port", "5000"])
     assert result.exit_code == 0
-    assert asked == [(5000, "127.0.0.1")]
+    assert asked == [(5000, "127.0.0.1", True)]
     assert "http://127.0.0.1:5001" in result.stderr
     assert "Ctrl-C" in result.stderr
     assert result.stdout == ""

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from deployments import up
 from deployments.service import Done, Order
+from deployments.supervisor import BESIDE_STOP_SECONDS, WORKER_STOP_SECONDS
 from deployments.systemd import service
 from deployments.systemd.service import Systemd, account_home, this_systemd
 from deployments.systemd.unit import STOP_SECONDS, Unit, home_of, render
@@ -106,7 +107,7 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> 
 
 
 def test_it_waits_longer_than_up_needs_to_end() -> None:
-    slowest = up.WORKER_STOP_SECONDS + 2 * up.BESIDE_STOP_SECONDS + up.SERVER_STOP_SECONDS
+    slowest = WORKER_STOP_SECONDS + 2 * BESIDE_STOP_SECONDS + up.SERVER_STOP_SECONDS
     assert slowest < STOP_SECONDS
 
 

@@ -165,6 +165,7 @@ STORY: dict[str, tuple[Step, ...]] = {
 #: Commands of ours that are not run here, by how they begin -> why, and what runs them.
 ELSEWHERE = {
     "ident-amocrm up": "runs Prefect's server until it is stopped: tests/deployments/test_up_server.py",
+    "ident-amocrm worker": "runs until it is stopped: tests/ledger/test_on_postgresql.py",
     "ident-amocrm demo": "runs up, the stand-in and the proofs for a minute: .ci/run",
     "ident-amocrm service install": "needs systemd or Windows: tests/deployments/test_cli_service.py",
     "ident-amocrm service status": "needs systemd or Windows: tests/deployments/test_cli_service.py",
