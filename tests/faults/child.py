@@ -265,7 +265,7 @@ def _surround(job: Job, clock: Clock) -> None:
     right = Clock(job.ahead)  # IDENT stamps and tells the time by its own clock
     source = IdentConnection(driver="sqlite", database=str(job.database), timezone=TIMEZONE)
 
-    def pacer(settings: Settings, _integration: str) -> Pacer:
+    def pacer(_ledger: Ledger, settings: Settings, _integration: str) -> Pacer:
         return Pacer(settings.requests_per_second, clock=clock.time, sleep=clock.sleep)
 
     class Virtual(datetime):
