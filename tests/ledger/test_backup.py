@@ -24,7 +24,7 @@ from tasks.ledger.database import HEAD, MIGRATIONS, Database
 from tasks.ledger.hashing import SCHEME, key_check
 from tasks.ledger.quality import RuleCount
 from tasks.ledger.store import ConnectionRecord, Ledger
-from tasks.ledger.tables import metadata
+from tasks.ledger.tables import metadata, pace
 from tasks.records import (
     Action,
     AppliedRow,
@@ -71,6 +71,10 @@ def fill(ledger: Ledger) -> None:
     ledger.append_audit("ident-amocrm.test.done", "ident-amocrm.clinic.u", "info", {"n": 1})
     ledger.begin_trial(1.0, 2.25)
     ledger.add_invoice(Invoice("", "paid", 6, 5, 29700, 2.25, 9.5, 0.1, "r1"))
+    with ledger.database.write() as link:  # on a server alone the program writes it itself
+        link.execute(
+            sa.insert(pace).values(integration="i", written_at=1.5, next_start=2.25, paused_until=0.5)
+        )
 
 
 def content(database: Database, *, without: tuple[str, ...] = ()) -> Rows:
