@@ -82,19 +82,30 @@ def _ask(home: str | None, **what: object) -> socket.socket | None:
     """Return a link to the host that has been asked; ``None`` where there is none."""
     if not home or not hasattr(os, "fork"):
         return None
-    folder = os.getcwd()  # noqa: PTH109 - pathlib costs time here
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        os.chdir(home)  # a socket's path must be short, a home's need not be
-        link.connect(SOCKET)
+        near = os.open(home, os.O_RDONLY)
+        try:
+            # A socket's path must be short, a home's need not be. Going there instead: there may be no way
+            # back into the working folder (sudo -u leaves us in somebody else's).
+            link.connect(f"/proc/self/fd/{near}/{SOCKET}")
+        finally:
+            os.close(near)
         socket.send_fds(link, [b" "], [1, 2])
-        send(link, environment=dict(os.environ), folder=folder, **what)
+        send(link, environment=dict(os.environ), folder=_folder(home), **what)
     except OSError:
         link.close()
         return None
-    finally:
-        os.chdir(folder)
     return link
+
+
+def _folder(home: str) -> str:
+    """Return the working folder; the state folder where this user may not enter it, or it is gone."""
+    with contextlib.suppress(OSError):
+        here = os.getcwd()  # noqa: PTH109 - pathlib costs time here
+        if os.access(here, os.X_OK):
+            return here
+    return home
 
 
 def _stand_for(link: socket.socket) -> int | None:
@@ -126,7 +137,7 @@ def _stand_for(link: socket.socket) -> int | None:
     for number in early:
         hand_on(number, None)
     ended = _hear(link, pending)
-    # A host that died tells nothing. Its run went on: never is it done here once more.
+    # The run tells, too, when the host died. Neither did: it was killed, and is never done here once more.
     return 1 if ended is None else int(str(ended["code"]))
 
 

@@ -162,6 +162,7 @@ def test_a_run_goes_on_when_the_host_dies(tmp_path: Path) -> None:
         host.kill()
         command.terminate()
         assert command.communicate()[0] == "finished what was under way\n"
+        assert command.returncode == 0, "the run tells how it ended, since the host cannot"
 
 
 def type_sync(home: Path, folder: Path, api: str) -> subprocess.CompletedProcess[str]:
@@ -179,6 +180,24 @@ def test_sync_has_itself_run_by_the_host(home: Path, tmp_path: Path) -> None:
     done = type_sync(home, tmp_path, "https://prefect.invalid/api")
     assert done.stdout == "hosted: sync clinic1 --full --output json\n", done.stderr
     assert done.returncode == 2
+
+
+def test_a_folder_that_is_gone_does_not_keep_it_from_running(home: Path, tmp_path: Path) -> None:
+    """So does one that ``sudo -u`` leaves us in, and that its user may not enter."""
+    code = (
+        "import os, pathlib; from deployments.run_flow import have_run; from tasks.settings import program_version;"
+        "here = pathlib.Path('gone'); here.mkdir(); os.chdir(here); os.rmdir('../gone');"
+        f"print('code', have_run({str(home)!r}, ['sync'], program_version()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(home),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "hosted: sync\ncode 2\n", done.stderr
 
 
 def test_a_host_of_another_version_does_not_run_it(home: Path, tmp_path: Path) -> None:
