@@ -20,7 +20,9 @@ from tasks.errors import GuardError, RunStoppedError
 from tasks.extract import MARK, read_patients
 from tasks.ledger.store import Ledger
 from tasks.load import open_load, send_rows
+from tasks.loading.engine import ask_highest
 from tasks.plan import plan_contacts
+from tasks.records import Kind
 from tasks.validate import validate_patients
 from tasks.workspace import Ahead, Workspace, workspace
 
@@ -51,15 +53,26 @@ def start_ahead(space: Workspace) -> int:
     stored = space.ledger.watermark(space.uid) or {}
     if space.dry_run or space.rehearsal or space.rebaseline or space.adopted or MARK in stored:
         return 0
-    read_patients(space)
-    validate_patients(space)
-    rows = plan_contacts(space)
-    space.ledger.save_plan(space.run_id, space.uid, rows)
     run = open_load(space)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
-    space.ahead = Ahead(rows, run, pool.submit(send_rows, space, run, rows))
-    pool.shutdown(wait=False)
+    with _background() as pool:
+        # Asked while the patients are read; an answer that fails is asked for again by the load, which tells.
+        pool.submit(ask_highest, run, Kind.CONTACT, Kind.LEAD)
+        read_patients(space)
+        validate_patients(space)
+        rows = plan_contacts(space)
+        space.ledger.save_plan(space.run_id, space.uid, rows)
+        space.ahead = Ahead(rows, run, pool.submit(send_rows, space, run, rows))
     return len(rows)
+
+
+@contextmanager
+def _background() -> Iterator[ThreadPoolExecutor]:
+    """One thread, which ends when all it was given is done; nobody waits for it here."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False)
 
 
 @contextmanager

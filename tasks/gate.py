@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from prefect import get_run_logger, task
@@ -240,9 +241,12 @@ def live_account(client: AmoClient, ledger: Ledger) -> Account:
 def _mapped(client: AmoClient, ledger: Ledger, account: Account, clinic_uid: str) -> _LiveAccount:
     """Compare the mapping with the live account."""
     mapping = load_mapping(ledger, account.id).for_clinic(clinic_uid)
-    pipelines = read_pipelines(client)
-    contact_fields = read_custom_fields(client, "contacts")
-    lead_fields = read_custom_fields(client, "leads")
+    # At once: every run waits for these three answers before it does anything else.
+    with ThreadPoolExecutor(3, thread_name_prefix="gate") as pool:
+        stages = pool.submit(read_pipelines, client)
+        fields = [pool.submit(read_custom_fields, client, entity) for entity in ("contacts", "leads")]
+    pipelines = stages.result()
+    contact_fields, lead_fields = (found.result() for found in fields)
     drifts = check(mapping, pipelines, contact_fields, lead_fields)
     refuse_vital(drifts)
     schema = _digest([mapping.model_dump_json(), pipelines, contact_fields, lead_fields])

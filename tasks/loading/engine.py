@@ -16,7 +16,7 @@ from tasks.loading.leads import create_leads, link_leads, update_leads
 from tasks.loading.ports import Card, Load
 from tasks.records import Action, Kind, Outcome, OutcomeState, PlanRow
 
-__all__ = ["load_plan"]
+__all__ = ["ask_highest", "load_plan"]
 
 BatchWriter = Callable[[Load, Sequence[Card]], None]
 
@@ -52,8 +52,8 @@ def load_plan(
     try:
         for kind, creates, write in phases:
             chosen = [row for row in rows if row.kind is kind and (row.action is Action.CREATE) is creates]
-            if creates and chosen and kind not in load.highest:
-                load.highest[kind] = load.destination.highest_id(kind)
+            if creates and chosen:
+                ask_highest(load, kind)
             _run_phase(load, chosen, card_of, write)
         _link(load, rows, card_of, settled())
     except IdentAmocrmError as error:
@@ -70,6 +70,17 @@ def load_plan(
                 for row in open_rows
             ],
         )
+
+
+def ask_highest(load: Load, *kinds: Kind) -> None:
+    """Ask for the highest id before anything is created: what is lost later is looked for above it.
+
+    Raises:
+        IdentAmocrmError: When amoCRM does not tell.
+    """
+    for kind in kinds:
+        if kind not in load.highest:
+            load.highest[kind] = load.destination.highest_id(kind)
 
 
 def _run_phase(

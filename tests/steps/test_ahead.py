@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from deployments.sandbox.amocrm.server import StandIn
+from tasks.destination import AmoDestination
 from tasks.errors import GuardError, LeaseHeldError, PaymentRequiredError
 from tasks.ident.reader import IdentReader
 from tasks.records import Kind, OutcomeState
@@ -85,6 +87,33 @@ def test_contacts_arrive_before_the_first_appointment_is_read(
     )
     again = connected.sync()
     assert (again.writes, sum(again.planned["leads"].values())) == (0, 0)
+
+
+def test_the_highest_ids_are_asked_while_patients_are_read_and_again_when_that_failed(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Kind] = []
+    answered = Event()
+    ask = AmoDestination.highest_id
+
+    def fails_once(destination: AmoDestination, kind: Kind) -> int:
+        asked.append(kind)
+        if asked == [Kind.CONTACT]:
+            answered.set()
+            raise GuardError(problem="Not told.", remedy="Ask again.", code="validation_stop")
+        return ask(destination, kind)
+
+    read = IdentReader.patients
+
+    def patients(reader: IdentReader, ids: Any) -> Iterator[pd.DataFrame]:
+        assert answered.wait(LONG), "nobody asked while the patients are read"
+        return read(reader, ids)
+
+    monkeypatch.setattr(AmoDestination, "highest_id", fails_once)
+    monkeypatch.setattr(IdentReader, "patients", patients)
+    report = connected.sync()
+    assert asked == [Kind.CONTACT, Kind.CONTACT, Kind.LEAD]
+    assert report.planned == report.applied
 
 
 def test_a_failure_while_contacts_are_sent_ends_them_and_loses_none(
