@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,6 +11,7 @@ import typer
 
 from deployments.cli.output import say
 from deployments.sandbox.measuring import ROOT
+from deployments.sandbox.reach import COLUMNS, rows
 from tasks.markdown import plain
 
 __all__ = ["FOLDER", "PAGE", "main", "page"]
@@ -25,6 +26,10 @@ HEAD: Final = """# Measured
 (`python -m deployments.sandbox.report`); a part that was not measured again stays as it was, with its date.
 Each figure stands beside a baseline of the same run: ratios can be expected elsewhere too, seconds cannot.
 """
+#: The reasons are a person's: see there.
+WHY: Final = (
+    "Why one falls short, and what would help: [what-is-reached.md](../explanation/what-is-reached.md)."
+)
 
 
 def page(folder: Path) -> str:
@@ -35,7 +40,13 @@ def page(folder: Path) -> str:
     """
     saved = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     saved.sort(key=lambda one: ORDER.index(one["name"]) if one["name"] in ORDER else len(ORDER))
-    return "\n".join([HEAD, *map(_section, saved)])
+    return "\n".join([HEAD, _reach(saved), *map(_section, saved)])
+
+
+def _reach(saved: list[dict[str, Any]]) -> str:
+    by_name = {one["name"]: one["data"] for one in saved}
+    lines = [_row(COLUMNS), f"|{'---|' * len(COLUMNS)}", *map(_row, rows(by_name))]
+    return "\n".join(("## What was to be reached", "", *lines, "", WHY, ""))
 
 
 def _section(saved: Mapping[str, Any]) -> str:
@@ -54,7 +65,7 @@ def _section(saved: Mapping[str, Any]) -> str:
     return "\n".join((*lines, ""))
 
 
-def _row(cells: list[str]) -> str:
+def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(plain(text) for text in cells)} |"
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deployments.cli.output import Output, table
 from deployments.sandbox.measuring import exponent, run_part, tell
+from deployments.sandbox.reach import TARGETS, rows
 from deployments.sandbox.report import FOLDER, PAGE, page
+from deployments.sandbox.starts import OURS
 from tasks.errors import TransientError
 
 
@@ -28,6 +31,35 @@ def test_what_a_measurement_tells_is_on_the_page(tmp_path: Path) -> None:
     assert "`python -m deployments.sandbox.diff`, 20" in text
     assert " cores (" in text
     assert "pandas " in text
+
+
+def test_every_target_is_told_reached_missed_or_not_measured() -> None:
+    names = {target.name for target in TARGETS}
+    assert {row[2] for row in rows({})} == {"not measured yet"}
+    part = {"patients": 100_000, "appointments": 1_000_000, "first_query": {"clock": 2.0}}
+    tick = {"run": "tick", "seconds": 2.9, "highest_mb": 401, "clock": {"read": 1.0}}
+    full = {"run": "full read", "seconds": 99, "highest_mb": 1400, "clock": {"read": 40.0, "plan": 20.5}}
+    saved: dict[str, dict[str, Any]] = {
+        "bench": {"share": 0.95},
+        "updates": {"share": 0.8999},
+        "workers": {"loads": [{"entities": 30_000, "fullest": 5}, {"entities": 100, "fullest": 6}]},
+        "latency": {"waits": [{"what": "all", "changes": 200, "p95": 60.1}]},
+        "tick": {"parts": [part | tick, part | full]},
+        "starts": {"ways": [{"way": OURS, "started": 0.99}]},
+    }
+    assert saved.keys() == names
+    assert [row[3] for row in rows(saved)] == [
+        *("reached", "MISSED", "reached", "MISSED", "reached", "MISSED"),
+        *("MISSED", "reached", "reached", "reached"),
+    ]
+
+
+def test_too_small_a_measurement_reaches_nothing() -> None:
+    few = {"waits": [{"what": "all", "changes": 199, "p95": 1.0}]}
+    small = {"loads": [{"entities": 29_999, "fullest": 1}]}
+    part = {"run": "tick", "patients": 1, "appointments": 1, "seconds": 1.0, "first_query": {"clock": 1.0}}
+    found = rows({"latency": few, "workers": small, "tick": {"parts": [part]}})
+    assert [row[1:4] for row in found if row[3]] == [["≤ 3.00 s", "1.00 s", "reached"]]
 
 
 def test_the_exponent_is_the_power_of_the_size() -> None:
