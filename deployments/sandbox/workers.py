@@ -44,11 +44,12 @@ from deployments.sandbox.clinic.generator import ClinicSpec, stream
 from deployments.sandbox.clinic.store import write_sqlite
 from deployments.sandbox.measuring import SaveOption, tell
 from deployments.sandbox.postgresql import programs, serve
+from deployments.worker import KEY_FILE
+from tasks.settings import Settings
 
 __all__ = ["WORKERS", "Loaded", "main", "measure"]
 
 WORKERS = 3
-KEY = "installation.key"
 #: Of each kind of card, what tells from which row of which clinic it is.
 MARKS = {"contacts": "IDENT_PATIENT_ID", "leads": "IDENT_APPOINTMENT_ID"}
 
@@ -166,7 +167,9 @@ def _connect(folder: Path, around: dict[str, str], crm: str, clinics: list[str])
 def _machine(home: Path, first: dict[str, str], rate: float) -> dict[str, str]:
     """Return what the processes of another machine see, as docs/how-to/scale.md has it set up."""
     home.mkdir(mode=0o700)
-    shutil.copy(Path(first["IDENT_AMOCRM_HOME"]) / KEY, home)
+    settings = Settings(home=Path(first["IDENT_AMOCRM_HOME"]))
+    settings.installation_key()  # made on first use
+    shutil.copy(settings.home / KEY_FILE, home)
     shared = ("IDENT_AMOCRM_STATE_URL", "PREFECT_API_URL")
     return surroundings(home, rate) | {name: first[name] for name in shared}
 
