@@ -26,7 +26,7 @@ from tasks.ledger.hashing import key_check
 from tasks.ledger.store import Ledger
 from tasks.settings import Settings
 
-__all__ = ["API", "refuse_stranger", "run_worker"]
+__all__ = ["API", "KEY_FILE", "refuse_stranger", "run_worker"]
 
 API = "PREFECT_API_URL"
 KEY_FILE = "installation.key"

@@ -47,10 +47,13 @@ __all__ = [
     "Tick",
     "admin",
     "command",
+    "hosted",
     "measure",
     "running",
+    "served",
     "stand_in",
     "surroundings",
+    "tick",
     "up",
 ]
 
@@ -179,7 +182,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         stream(ClinicSpec(appointments=load.appointments, patients=load.patients, today=today)), database
     )
     around = surroundings(folder / "home", load.rate)
-    with stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around), _host(folder, around):
+    with stand_in(folder, around, load.latency_ms) as crm, served(folder, around), hosted(folder, around):
         note("Connecting")
         for words in (
             ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
@@ -189,11 +192,11 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         ):
             command(folder, around, *words)
         note("First load")
-        first = _tick(folder, around, crm)
+        first = tick(folder, around, crm)
         note("A tick without changes")
-        again = _tick(folder, around, crm)
+        again = tick(folder, around, crm)
         note("A full read without changes")
-        full = _tick(folder, around, crm, "--full")
+        full = tick(folder, around, crm, "--full")
         applied = first.report["applied"]
         account = admin(crm, "dump")
     return Result(
@@ -237,7 +240,7 @@ def stand_in(folder: Path, around: dict[str, str], latency_ms: int) -> Iterator[
 
 
 @contextmanager
-def _prefect(folder: Path, around: dict[str, str]) -> Iterator[None]:
+def served(folder: Path, around: dict[str, str]) -> Iterator[None]:
     """Serve Prefect to all commands, which would else bring up a temporary server each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -251,7 +254,7 @@ def _prefect(folder: Path, around: dict[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _host(folder: Path, around: dict[str, str]) -> Iterator[None]:
+def hosted(folder: Path, around: dict[str, str]) -> Iterator[None]:
     """Keep everything loaded, as ``up`` does where processes can be forked."""
     if sys.platform != "linux":
         yield
@@ -319,7 +322,8 @@ def command(folder: Path, around: dict[str, str], *arguments: str) -> dict[str, 
     return answer
 
 
-def _tick(folder: Path, around: dict[str, str], crm: str, *options: str) -> Tick:
+def tick(folder: Path, around: dict[str, str], crm: str, *options: str) -> Tick:
+    """Run ``sync``, and look at it from outside."""
     admin(crm, "stats/reset", post=True)
     started = time.monotonic()
     report = command(folder, around, "sync", CLINIC, *options)

@@ -2,6 +2,11 @@
 
 Spacing between starts, not a bucket: a bucket of seven lets eleven requests into one second. Processes of one
 machine share a file, those of several machines a row of the ledger, which is handed in as ``SharedPace``.
+
+Turns are handed out ahead, ``1 / rate`` apart, and whoever waits for one wakes late: by a millisecond, by
+twenty on a busy machine, by seconds in a process that was stopped. Did the late one start beside a punctual
+one, a second would hold a request more than the rate. So the start itself is written down too, at the last
+moment, and nobody starts sooner than ``1 / rate`` after it: lateness moves all who follow.
 """
 
 from __future__ import annotations
@@ -20,11 +25,16 @@ __all__ = ["Pacer", "SharedPace"]
 
 _log = logging.getLogger(__name__)
 FORMAT = struct.Struct("<3d")
+#: Moments closer than this are the same: what adding to a time of today rounds off.
+ROUNDING = 1e-5
 #: A record written this far in the future shows that the clock was set back since.
 CLOCK_TOLERANCE = 3.0
-#: No queue is longer than this when nobody is paused: a time further ahead is none of ours.
+#: No queue is longer than this when nobody is paused.
 LONGEST_QUEUE = 10.0
+#: A time further ahead than this is none of ours.
 LONGEST_PENALTY = 60.0
+#: Instead of a moment at which to start.
+STARTED, FULL = float("-inf"), float("inf")
 #: How long who finds the queue full waits before asking again.
 QUEUE_SECONDS = 1.0
 
@@ -32,16 +42,16 @@ QUEUE_SECONDS = 1.0
 class _State(NamedTuple):
     """What threads and processes share; the file holds it as three numbers."""
 
-    written_at: float = 0.0
-    next_start: float = 0.0
+    last_start: float = 0.0
+    next_turn: float = 0.0
     paused_until: float = 0.0
 
     def believable(self, now: float) -> bool:
         """Tell whether the record fits the clock; one that does not would stop us for hours."""
         return (
-            self.written_at <= now + CLOCK_TOLERANCE
-            and self.paused_until <= self.written_at + LONGEST_PENALTY
-            and self.next_start <= max(self.written_at, self.paused_until) + LONGEST_QUEUE
+            self.last_start <= now + CLOCK_TOLERANCE
+            and self.paused_until <= self.last_start + LONGEST_PENALTY
+            and self.next_turn <= max(self.last_start, self.paused_until) + LONGEST_PENALTY
         )
 
 
@@ -59,7 +69,7 @@ class SharedPace(Protocol):
 
 
 class Pacer:
-    """Lets one request start every ``1 / rate`` seconds.
+    """Lets one request start every ``1 / rate`` seconds, at most.
 
     Args:
         rate: Requests per second.
@@ -87,19 +97,19 @@ class Pacer:
         self._ahead = 0.0  # the clock that all share, as seen from ours
 
     def wait(self) -> None:
-        """Wait for the next free start and take it."""
+        """Wait for a turn, and start."""
         while True:
-            start = self._taken()
-            if start is None:
+            turn, due = self._taken()
+            # Further behind its turn: somebody was told 429, or many are late. Then there is another turn.
+            while turn <= due <= turn + self._gap:
+                delay = due - self._now()
+                if delay > 0:
+                    self._sleep(delay)
+                due = self._started(turn)
+            if due == STARTED:
+                return
+            if due == FULL:
                 self._sleep(QUEUE_SECONDS)
-                continue
-            delay = start - self._now()
-            if delay <= 0:
-                return
-            self._sleep(delay)
-            if self._change(lambda state, _now: state).paused_until <= self._now():
-                return
-            # Somebody was told 429 while we slept: the start we had taken is void.
 
     def penalise(self, seconds: float) -> None:
         """Let nobody start for some seconds, at most a minute: amoCRM said 429."""
@@ -107,26 +117,47 @@ class Pacer:
 
         def hold(state: _State, now: float) -> _State:
             until = max(state.paused_until, now + pause)
-            # Starts taken before are void, so the queue begins anew behind the pause.
+            # Turns taken before are void, so the queue begins anew behind the pause.
             return _State(now, until, until)
 
         self._change(hold)
 
-    def _taken(self) -> float | None:
-        """Take the next free start; ``None`` where a longer queue would not be believed."""
-        start: float | None = None
+    def _taken(self) -> tuple[float, float]:
+        """Take the next turn, and start if it is now; return it, and when to try to start."""
+        turn, due = 0.0, FULL
 
         def take(state: _State, now: float) -> _State:
-            nonlocal start
+            nonlocal turn, due
             soonest = max(now, state.paused_until)
-            start = max(state.next_start, now)
-            if start > soonest and start + self._gap > soonest + LONGEST_QUEUE:
-                start = None
+            turn = max(state.next_turn, now)
+            if turn > soonest and turn + self._gap > soonest + LONGEST_QUEUE:
+                due = FULL  # a longer queue would not be believed
                 return state
-            return _State(now, start + self._gap, state.paused_until)
+            due, after = self._start(state._replace(next_turn=turn + self._gap), turn, now)
+            return after
 
         self._change(take)
-        return start
+        return turn, due
+
+    def _started(self, turn: float) -> float:
+        """Start now that the turn has come; return when to try again where that would be too soon."""
+        due = STARTED
+
+        def start(state: _State, now: float) -> _State:
+            nonlocal due
+            # The clock that all share may be a little behind the one that we slept by.
+            due, after = self._start(state, turn, max(now, turn))
+            return after if due != STARTED else after._replace(last_start=now)
+
+        self._change(start)
+        return due
+
+    def _start(self, state: _State, turn: float, now: float) -> tuple[float, _State]:
+        due = max(turn, state.last_start + self._gap, state.paused_until)
+        if due > now + ROUNDING:
+            return due, state
+        late = min(max(0.0, now - due), self._gap)
+        return STARTED, _State(now, state.next_turn + late, state.paused_until)
 
     def _now(self) -> float:
         return self._clock() + self._ahead

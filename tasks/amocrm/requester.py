@@ -169,6 +169,19 @@ class Requester:
         return answer, False
 
     def _once(self, call: Call, auth: Bearer) -> Answer:
+        session = self._session()
+        try:
+            # Before the turn: fifty cards take a while to write down, and amoCRM counts arrivals.
+            prepared = session.prepare_request(
+                requests.Request(
+                    call.verb, f"{self.base_url}{call.path}", params=call.params, json=call.body, auth=auth
+                )
+            )
+            options = session.merge_environment_settings(
+                str(prepared.url), self._proxies or {}, None, self._verify, None
+            )
+        except OSError as error:  # every exception of requests is one
+            return _unanswered(call, error)
         self._pacer.wait()
         if call.verb != "GET":
             self.before_write()
@@ -177,20 +190,14 @@ class Requester:
             self.writes += call.verb != "GET"
         started = time.monotonic()
         try:
-            response = self._session().request(
-                call.verb,
-                f"{self.base_url}{call.path}",
-                params=call.params,
-                json=call.body,
-                auth=auth,
+            response = session.send(
+                prepared,
                 timeout=(self._settings.connect_timeout, self._settings.read_timeout),
                 allow_redirects=False,  # a redirected POST loses its body
-                verify=self._verify,
-                proxies=self._proxies,
+                **options,
             )
-        except OSError as error:  # every exception of requests is one
-            _log.info("%s %s: %s (%s)", call.verb, call.label, failure_of(error), type(error).__name__)
-            return Answer(failure_of(error))
+        except OSError as error:
+            return _unanswered(call, error)
         answer = read_answer(response)
         milliseconds = (time.monotonic() - started) * 1000
         _log.info(
@@ -207,6 +214,11 @@ class Requester:
             with self._lock:
                 self._sessions.append(session)
         return session
+
+
+def _unanswered(call: Call, error: OSError) -> Answer:
+    _log.info("%s %s: %s (%s)", call.verb, call.label, failure_of(error), type(error).__name__)
+    return Answer(failure_of(error))
 
 
 def _always() -> None:

@@ -19,7 +19,7 @@ from tasks.ledger.tables import pace
 
 __all__ = ["SharedLock", "SharedPace"]
 
-#: When it was written, when the next request may start, until when none may: see ``tasks.amocrm.pacing``.
+#: When a request last started, when the next one may, until when none may: see ``tasks.amocrm.pacing``.
 Moments = tuple[float, float, float]
 NUMBERS: Final = (pace.c.written_at, pace.c.next_start, pace.c.paused_until)
 NOWHERE: Final[Moments] = (0.0, 0.0, 0.0)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
 import os
+import random
 import subprocess
 import sys
 import threading
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,112 @@ def test_an_unusable_file_leaves_the_process_paced(
     assert gaps(starts(pacer, clock, 3)) == pytest.approx([0.2, 0.2], abs=1e-6)
     assert caplog.text.count("pace file cannot be used") == 1
     assert str(tmp_path) not in caplog.text
+
+
+class LateThreads:
+    """Threads whose time passes only while all of them sleep, and who wake late.
+
+    Args:
+        late: Seconds by which the next sleeper oversleeps.
+    """
+
+    def __init__(self, late: Callable[[], float]) -> None:
+        self.now = 1_700_000_000.0
+        self._late = late
+        self._sleepers: list[tuple[float, int, threading.Event]] = []
+        self._idle = threading.Semaphore(0)
+        self._numbers = count()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        woken = threading.Event()
+        self._sleepers.append((self.now + seconds + self._late(), next(self._numbers), woken))
+        self._idle.release()
+        woken.wait()
+
+    def run(self, works: list[Callable[[], None]]) -> None:
+        """Run them one at a time, in the order in which they wake."""
+
+        def live(work: Callable[[], None]) -> None:
+            self.sleep(0.0)
+            work()
+            self._idle.release()
+
+        threads = [threading.Thread(target=live, args=(work,), daemon=True) for work in works]
+        for thread in threads:
+            thread.start()
+            self._idle.acquire()
+        while self._sleepers:
+            first = min(self._sleepers)
+            self._sleepers.remove(first)
+            self.now = max(self.now, first[0])
+            first[2].set()
+            self._idle.acquire()
+        for thread in threads:
+            thread.join()
+
+
+def late_starts(
+    rate: float, late: Callable[[], float], *, path: Path | None = None, penalties: int = 0
+) -> list[float]:
+    """When requests start of twelve threads (with a path: of three processes), each answered after 0.3 s."""
+    threads = LateThreads(late)
+    pacers = [Pacer(rate, path, clock=threads, sleep=threads.sleep) for _ in range(3 if path else 1)] * 12
+    moments: list[float] = []
+
+    def work(pacer: Pacer) -> Callable[[], None]:
+        def ask() -> None:
+            nonlocal penalties
+            for _ in range(15):
+                pacer.wait()
+                moments.append(threads.now)
+                threads.sleep(0.3)
+                if penalties and len(moments) > 60:
+                    penalties -= 1
+                    pacer.penalise(2.0)
+
+        return ask
+
+    threads.run([work(pacer) for pacer in pacers[:12]])
+    return sorted(moments)
+
+
+def fullest_second(moments: list[float]) -> int:
+    return max(sum(start <= later < start + 1 - 1e-4 for later in moments) for start in moments)
+
+
+@pytest.mark.parametrize("rate", [5.0, 4.95, 7.0, 2.5, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_second_holds_more_than_the_rate_however_late_threads_wake(rate: float, seed: int) -> None:
+    chance = random.Random(seed)
+    moments = late_starts(rate, lambda: chance.choice([0.0, 0.001, 0.004, 0.02, 0.15]))
+    assert len(moments) == 180
+    assert fullest_second(moments) <= math.ceil(rate)
+    assert min(gaps(moments)) >= 1 / rate - 1e-4
+
+
+def test_lateness_costs_no_more_than_itself() -> None:
+    """By the clock of the test: the mean distance of two starts."""
+
+    def mean(late: Callable[[], float]) -> float:
+        moments = late_starts(5.0, late)
+        return (moments[-1] - moments[0]) / (len(moments) - 1)
+
+    chance = random.Random(1)
+    assert 0.2 < mean(lambda: 0.02) < 0.204  # late alike, they are as far apart as they should be
+    assert 0.2 < mean(lambda: chance.uniform(0.0, 0.004)) < 0.204
+
+
+def test_a_process_that_was_stopped_does_not_make_up_for_it(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    moments = late_starts(5.0, path=tmp_path / "pace", late=lambda: 3.0 if chance.random() < 0.05 else 0.001)
+    assert fullest_second(moments) == 5
+    assert max(gaps(moments)) > 1  # everybody was waiting for somebody who slept
+
+
+def test_nor_do_those_that_a_penalty_held() -> None:
+    moments = late_starts(5.0, lambda: 0.003, penalties=4)
+    assert fullest_second(moments) == 5
+    assert 2 < max(gaps(moments)) < 3
