@@ -47,8 +47,10 @@ __all__ = [
     "Tick",
     "admin",
     "command",
+    "connect",
     "measure",
     "running",
+    "served",
     "stand_in",
     "surroundings",
     "up",
@@ -179,15 +181,9 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         stream(ClinicSpec(appointments=load.appointments, patients=load.patients, today=today)), database
     )
     around = surroundings(folder / "home", load.rate)
-    with stand_in(folder, around, load.latency_ms) as crm, _prefect(folder, around), _host(folder, around):
+    with stand_in(folder, around, load.latency_ms) as crm, served(folder, around):
         note("Connecting")
-        for words in (
-            ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
-            ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
-            ("autoconfigure", "--yes", "--special", "all"),
-            ("start", CLINIC, "--all-history"),
-        ):
-            command(folder, around, *words)
+        connect(folder, around, database, crm)
         note("First load")
         first = _tick(folder, around, crm)
         note("A tick without changes")
@@ -234,6 +230,24 @@ def stand_in(folder: Path, around: dict[str, str], latency_ms: int) -> Iterator[
 
     with running(child, lambda: bool(announced())):
         yield announced()
+
+
+def connect(folder: Path, around: dict[str, str], database: Path, crm: str) -> None:
+    """Set an installation up as an operator does, up to its first run."""
+    for words in (
+        ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
+        ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
+        ("autoconfigure", "--yes", "--special", "all"),
+        ("start", CLINIC, "--all-history"),
+    ):
+        command(folder, around, *words)
+
+
+@contextmanager
+def served(folder: Path, around: dict[str, str]) -> Iterator[None]:
+    """Keep running what ``up`` does, but for its worker."""
+    with _prefect(folder, around), _host(folder, around):
+        yield
 
 
 @contextmanager
@@ -329,11 +343,12 @@ def _tick(folder: Path, around: dict[str, str], crm: str, *options: str) -> Tick
     return Tick(round(seconds, 2), stats["requests"], stats["writes"], refused, report)
 
 
-def admin(crm: str, path: str, *, post: bool = False) -> Any:
+def admin(crm: str, path: str, *, post: bool = False, given: Any = None) -> Any:
     """Ask the stand-in's controls."""
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.request("POST" if post else "GET", f"{crm}/sandbox/admin/{path}", timeout=120)
+        verb = "POST" if post else "GET"
+        answer = session.request(verb, f"{crm}/sandbox/admin/{path}", json=given, timeout=120)
     answer.raise_for_status()
     return answer.json()
 
