@@ -107,7 +107,7 @@ def compare(
         TransientError: When a part does not come up, or a command of ours fails before the first run.
     """
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda work: _one_after_another(folder, *work, latency_ms, note), sides)
+        found = pool.map(lambda work: _one_after_another(folder, work[0], work[1], latency_ms, note), sides)
     return [run for runs in found for run in runs]
 
 
