@@ -46,10 +46,10 @@ class Fault(BaseModel):
 
     def hits(self, method: str, path: str) -> bool:
         """Tell whether this request is one to spoil."""
-        if (self.method is not None and self.method.upper() != method) or not path.startswith(
-            self.path_prefix
-        ):
-            return False
+        return (self.method is None or self.method.upper() == method) and path.startswith(self.path_prefix)
+
+    def due(self) -> bool:
+        """Count a matching request, and tell whether its turn has come."""
         self._matched += 1
         return (self._matched - 1) % self.every == 0
 
@@ -63,7 +63,7 @@ class Faults:
     def take(self, method: str, path: str) -> Fault | None:
         """Use up one hit of the first failure that matches."""
         for fault in self.pending:
-            if fault.hits(method, path):
+            if fault.hits(method, path) and fault.due():
                 fault.count -= 1
                 if not fault.count:
                     self.pending.remove(fault)
