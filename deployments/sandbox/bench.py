@@ -168,9 +168,6 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
         folder: An empty folder for the clinic, the installation and the logs.
         note: Told what happens now.
 
-    Returns:
-        What was measured.
-
     Raises:
         TransientError: When a part does not come up, or a command fails.
     """
@@ -368,12 +365,7 @@ def _show(result: Result, output: Output, save: Path | None) -> None:
     rows.add_row("of them in amoCRM", " + ".join(str(number) for number in result.arrived), "")
     for name in ("seconds", "requests", "writes", "refused"):
         label = f"{name} (429)" if name == "refused" else name
-        rows.add_row(
-            label,
-            str(getattr(result.first, name)),
-            str(getattr(result.again, name)),
-            str(getattr(result.full, name)),
-        )
+        rows.add_row(label, *(str(getattr(tick, name)) for tick in (result.first, result.again, result.full)))
     for name in result.first.report["stages"]:
         stages = [
             str(tick.report["stages"].get(name, "")) for tick in (result.first, result.again, result.full)
