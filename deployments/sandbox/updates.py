@@ -25,14 +25,13 @@ import typer
 from deployments.cli.output import Output, OutputOption, say, table
 from deployments.sandbox.bench import (
     BATCH,
-    CLINIC,
     DATABASE,
     RATE,
     TIMEZONE,
     Load,
     Tick,
     admin,
-    command,
+    connect,
     hosted,
     served,
     stand_in,
@@ -133,13 +132,7 @@ def measure(load: Load, folder: Path, note: Callable[[str], None] = lambda _text
     around = surroundings(folder / "home", load.rate)
     with stand_in(folder, around, load.latency_ms) as crm, served(folder, around), hosted(folder, around):
         note("Connecting, and the first load")
-        for words in (
-            ("connect-database", CLINIC, "--driver", "sqlite", "--database", str(database)),
-            ("connect-amocrm", "--base-url", crm, "--token-file", str(folder / "token")),
-            ("autoconfigure", "--yes", "--special", "all"),
-            ("start", CLINIC, "--all-history"),
-        ):
-            command(folder, around, *words)
+        connect(folder, around, database, crm)
         first = tick(folder, around, crm).report["applied"]
         _change_all(database)
         note("Every card is changed")

@@ -59,3 +59,11 @@ def test_silence_ends_by_itself(crm: StandIn, api: Caller) -> None:
     with pytest.raises(requests.ConnectionError):
         api.call("GET", "account")
     assert api.call("GET", "account").status_code == 200
+
+
+def test_a_failure_may_hit_each_so_many_th_request_only(crm: StandIn, api: Caller) -> None:
+    crm.admin("faults", {"mode": "status", "status": 503, "method": "GET", "every": 3, "count": 2})
+    assert [api.call("GET", "account").status_code for _ in range(8)] == [
+        *(503, 200, 200),
+        *(503, 200, 200, 200, 200),
+    ]

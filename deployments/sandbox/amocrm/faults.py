@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 Mode = Literal[
     "drop_before",
@@ -22,7 +22,7 @@ Mode = Literal[
 
 
 class Fault(BaseModel):
-    """A failure that hits the next `count` matching requests.
+    """A failure that hits the next `count` matching requests; with `every`, each so-many-th, the first too.
 
     `drop_before` closes the connection with nothing done; `drop_after` does the work first and then closes,
     or answers `status` when one is given. `status` and `html` answer instead of the API, doing the work
@@ -41,10 +41,17 @@ class Fault(BaseModel):
     method: str | None = None
     path_prefix: str = ""
     when: Literal["before", "after"] = "before"
+    every: int = Field(default=1, ge=1)
+    _matched: int = PrivateAttr(default=0)
 
     def hits(self, method: str, path: str) -> bool:
         """Tell whether this request is one to spoil."""
         return (self.method is None or self.method.upper() == method) and path.startswith(self.path_prefix)
+
+    def due(self) -> bool:
+        """Count a matching request, and tell whether its turn has come."""
+        self._matched += 1
+        return (self._matched - 1) % self.every == 0
 
 
 class Faults:
@@ -56,7 +63,7 @@ class Faults:
     def take(self, method: str, path: str) -> Fault | None:
         """Use up one hit of the first failure that matches."""
         for fault in self.pending:
-            if fault.hits(method, path):
+            if fault.hits(method, path) and fault.due():
                 fault.count -= 1
                 if not fault.count:
                     self.pending.remove(fault)
