@@ -51,8 +51,8 @@ def outcome(seconds: float, *, arrived: int = 2000, writes: int = 0) -> Result:
     ("result", "code"),
     [
         (outcome(8.0), 0),  # 2000 entities at 250 a second: the ceiling itself
-        (outcome(9.4), 0),
-        (outcome(9.5), 1),
+        (outcome(8.4), 0),
+        (outcome(8.5), 1),
         (outcome(8.0, arrived=1999), 1),
         (outcome(8.0, writes=1), 1),
     ],
