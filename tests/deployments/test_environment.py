@@ -56,6 +56,7 @@ def server() -> Iterator[str]:
 def test_state_and_key_are_in_the_home(settings: Settings) -> None:
     prepare_environment(settings)
     assert os.environ["PREFECT_HOME"] == str(settings.home / "prefect")
+    assert os.environ["PREFECT_UI_STATIC_DIRECTORY"] == str(settings.home / "prefect" / "ui")
     key = settings.home / "blocks.key"
     assert os.environ["PREFECT_SERVER_ENCRYPTION_KEY"] == key.read_text()
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
@@ -79,6 +80,7 @@ def test_prefect_understands_every_default(settings: Settings) -> None:
     known = PrefectSettings()
     assert known.server.analytics_enabled is False
     assert known.server.ui.v2_enabled is False
+    assert known.server.ui.static_directory == str(settings.home / "prefect" / "ui")
     assert known.server.events.retention_period.days == 30
     assert known.server.services.db_vacuum.retention_period.days == 30
     assert known.server.services.db_vacuum.enabled == {"events", "flow_runs"}

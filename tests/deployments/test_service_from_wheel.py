@@ -189,6 +189,10 @@ def test_the_road_of_a_service(machine: Machine) -> None:
         assert (
             session.get(f"{found['api']}/admin/version", auth=(user, secret), timeout=30).status_code == 200
         )
+        page = session.get(found["api"].removesuffix("api"), timeout=30)
+    # The account of a service may write into the state alone, not into the package: so may its server.
+    pages = machine.home / "prefect" / "ui" / "v1"
+    assert (page.status_code, page.text) == (200, (pages / "index.html").read_text(encoding="utf-8"))
     lines = pids_of(machine.home).values()
     assert lines
     assert not [line for line in lines if secret in line]
