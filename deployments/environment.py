@@ -83,7 +83,7 @@ def prepare_environment(settings: Settings, environ: MutableMapping[str, str] | 
 def name_defaults(settings: Settings, environ: MutableMapping[str, str]) -> None:
     """Set what Prefect reads and what needs no file; nothing is written to the disk."""
     environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
-    # Else Prefect copies its pages into its own package, where a service's account may not write: no UI at all.
+    # Else Prefect copies its pages into its package, where a service's account may not write: no UI at all.
     environ.setdefault("PREFECT_UI_STATIC_DIRECTORY", str(settings.home / "prefect" / "ui"))
     for name, value in DEFAULTS.items():
         environ.setdefault(name, value)

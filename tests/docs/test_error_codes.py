@@ -33,8 +33,9 @@ def raised() -> Iterator[tuple[str, str]]:
 def _codes(node: ast.AST) -> list[ast.expr]:
     if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error"):
         return [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-    if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "default_code" and node.value:
-        return [node.value]
+    if isinstance(node, ast.AnnAssign | ast.Assign) and node.value:
+        (target,) = [node.target] if isinstance(node, ast.AnnAssign) else node.targets[:1]
+        return [node.value] if ast.unparse(target) == "default_code" else []
     return []
 
 
