@@ -47,5 +47,5 @@ def table(title: str, *columns: str) -> Table:
     """Return an empty table."""
     result = Table(title=title, title_justify="left")
     for column in columns:
-        result.add_column(column)
+        result.add_column(column, overflow="fold")  # a name that was cut off helps nobody
     return result

@@ -1,7 +1,8 @@
 """An operator's first day in a real Prefect UI, in headless Chromium.
 
-Connect, be refused, configure in forms, start, watch, lose the database and have it back, stop, review. The
-tests of this file are one story, in their order.
+Log in, connect, be refused, configure in forms, start, watch, ask, lose the database and have it back, stop,
+review, pay, rename, disconnect. The tests of this file are one story, in their order; each takes the pictures
+of the manual's steps (docs/ru) that it takes itself.
 tests/deployments/test_operating_server.py has the same day through the API, with three clinics and what goes wrong.
 """
 
@@ -11,7 +12,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import requests
 
+from deployments.doors import make_password
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
@@ -20,6 +23,7 @@ from tasks.blocks import slug
 from tasks.hints import HINTS
 from tasks.lights import DATABASE, DONE, FAILED
 from tasks.mapping.model import Policy
+from tasks.records import Kind
 from tests.support.clinic_database import TIMEZONE, clinic_now
 from tests.support.in_browser import BROWSED, TOKEN, eventually, operating
 from tests.support.operators_day import CLINIC, Day, furnish, keep_back, remembered
@@ -36,14 +40,49 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     spec = ClinicSpec(today=clinic_now().date(), patients=PATIENTS, appointments=APPOINTMENTS)
     write_sqlite(generate(spec), database)
     home = tmp_path_factory.mktemp("home")
+    make_password(home)  # as the installation of the service does
     with StandIn(token=TOKEN, limit=None, index_lag=0) as crm, operating(home, crm) as operator:
         furnish(crm)
         yield Day(operator, database)
 
 
+def test_only_who_knows_the_password_comes_in(day: Day) -> None:
+    operator = day.operator
+    refused = requests.post(f"{operator.api}/deployments/filter", json={}, timeout=60)
+    assert refused.status_code == 401
+    with operator.page.expect_response(lambda one: one.url.endswith("/admin/version")):
+        page = operator.goes_to("")
+    page.get_by_placeholder("admin:pass").wait_for()
+    operator.picture(page.locator("body"), "login.png")
+    assert operator.logs_in("operator:somebody-guesses") == 401
+    assert operator.logs_in((operator.home / "prefect.auth").read_text(encoding="ascii")) == 200
+    page.get_by_role("button", name="Deployments").wait_for()
+
+
+def test_a_process_is_found_by_its_name_and_started_by_its_menu(day: Day) -> None:
+    operator = day.operator
+    operator.deployment("subscription-quote")
+    page = operator.goes_to("deployments")
+    page.get_by_role("link", name="autoconfigure").first.wait_for()
+    operator.picture(page.locator("body"), "deployments.png")
+    # Ten stand on a page: the manual sends to the search.
+    page.get_by_placeholder("Search deployments").fill("start-transfer")
+    page.get_by_role("link", name="start-transfer").first.click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Quick run").wait_for()
+    operator.picture(page.locator("body"), "run-menu.png")
+    page.get_by_text("Custom run").click()
+    page.locator(".schema-form-property__label", has_text="Кто запускает").wait_for()
+
+
 def test_the_blocks_form_is_filled_in(day: Day) -> None:
     operator = day.operator
     operator.deployment("connect-database")  # the blocks are made known at the same time
+    page = operator.goes_to("blocks/catalog")
+    page.get_by_placeholder("Search blocks").fill("IDENT")
+    page.get_by_text("пользователь только для чтения").wait_for()
+    page.get_by_text("AWS Credentials").wait_for(state="hidden")
+    operator.picture(page.locator("body"), "block-catalog.png")
     form = operator.block_form("ident-database", BLOCK)
     for title, value in (("Сервер", "127.0.0.1"), ("Имя базы", "PZ"), ("Пользователь", "readonly_user")):
         assert operator.question(form, title).locator("textarea").input_value() == value
@@ -53,7 +92,10 @@ def test_the_blocks_form_is_filled_in(day: Day) -> None:
     operator.write(form, "Часовой пояс клиники", TIMEZONE)
     operator.write(form, "Пароль", PASSWORD)
     operator.saves(form)
-    operator.page.get_by_text("readonly_user").first.wait_for()
+    page.get_by_text("readonly_user").first.wait_for()
+    page.locator("header button").last.click()
+    page.get_by_text("Edit", exact=True).wait_for()
+    operator.picture(page.locator("body"), "block-menu.png")
     assert PASSWORD not in operator.page.content() + remembered(operator)
 
 
@@ -67,13 +109,15 @@ def test_the_database_is_connected_from_its_form(day: Day) -> None:
     assert day.artifact("connect")["data"].count(DONE) == 2
 
 
-def launch(day: Day) -> str:
+def launch(day: Day, *, rehearsed: bool = False) -> str:
     """Start the transfer from its form."""
     form = day.operator.start_form("start-transfer")
     day.operator.write(form, "Клиника", CLINIC)
     day.operator.choose(form, "Прошедшие приёмы", "за 30 дней")
     day.operator.choose(form, "Основание передачи", MEANINGS[Basis.CONSENT])
     day.operator.write(form, "Кто запускает", "Администратор")
+    if rehearsed:
+        day.operator.switch(form, "Сначала пробный прогон")
     day.operator.picture_of(form, "operate-start.png")
     return day.operator.starts(form)
 
@@ -100,7 +144,7 @@ def test_three_forms_configure_the_account(day: Day) -> None:
     fields = operator.crm.admin("dump")["fields"]
     run = operator.start("autoconfigure", {"blocks": {}})
 
-    form = operator.opened(run, "pipelines")
+    form = operator.opened(run, "pipelines", pictured="suspended.png")
     operator.picture(form, "autoconfigure-pipelines.png", top=True)
     assert operator.offered(form, "Первичный приём *") == "Использовать «Первичные приёмы»"
     assert operator.offered(form, "Первичный приём: Запланирован") == "Использовать «Записан на прием»"
@@ -160,8 +204,14 @@ def test_the_flexible_form_saves_a_new_field(day: Day) -> None:
     assert "Контакт / Город: не передавать → «IDENT: Город»" in page["data"]
 
 
-def test_the_same_start_is_accepted(day: Day) -> None:
-    day.ended(launch(day), f"Передача «{CLINIC}» запущена")
+def test_the_same_start_is_accepted_once_its_rehearsal_was_confirmed(day: Day) -> None:
+    operator = day.operator
+    run = launch(day, rehearsed=True)
+    form = operator.opened(run, "confirm")
+    operator.picture(operator.page.locator("body"), "start-confirm.png")
+    operator.switch(form, "Запустить передачу")
+    operator.submit(form)
+    day.ended(run, f"Передача «{CLINIC}» запущена")
 
 
 def test_runs_appear_by_themselves_and_health_is_green(day: Day) -> None:
@@ -173,6 +223,38 @@ def test_runs_appear_by_themselves_and_health_is_green(day: Day) -> None:
     assert shown.count(DONE) == 3, shown
     assert "✅ Работает" in shown
     day.operator.picture_of(day.operator.page.locator(".artifact-data-markdown").last, "operate-green.png")
+
+
+def test_a_row_tells_its_story(day: Day) -> None:
+    operator = day.operator
+    with day.ledger() as ledger:
+        number = ledger.applied_index(ledger.connection(CLINIC).clinic_uid, Kind.CONTACT).source_ids[0]
+    form = operator.start_form("explain")
+    operator.choose(form, "Что", "пациент")
+    operator.write_number(form, "Номер в IDENT", int(number))
+    operator.picture_of(form, "explain-form.png")
+    run = operator.starts(form)
+    assert operator.ends(run)["type"] == "COMPLETED", operator.logs(run)
+    shown = operator.artifact_of(run)
+    assert "Передано" in shown.inner_text(), shown.inner_text()
+    operator.picture_of(shown, "explain.png")
+
+
+def test_events_stand_in_the_feed_and_in_the_journal(day: Day) -> None:
+    operator = day.operator
+    page = operator.goes_to("events")
+    kinds = page.locator(".events__filters .p-label", has_text="Events").locator("select").first
+    kinds.select_option("ident-amocrm.*")
+    page.get_by_text("ident-amocrm.transfer.started").first.wait_for()
+    page.get_by_text("prefect.worker.").first.wait_for(state="hidden")
+    operator.picture(page.locator("body"), "event-feed.png")
+    form = operator.start_form("journal")
+    operator.choose(form, "Область", "запуск и остановка")
+    operator.picture_of(form, "journal-form.png")
+    run = operator.starts(form)
+    assert operator.ends(run)["type"] == "COMPLETED", operator.logs(run)
+    assert "ident-amocrm.transfer.started" in operator.artifact_of(run, ".p-table").inner_text()
+    operator.picture(page.locator("body"), "journal.png")
 
 
 def test_a_database_taken_away_is_red_with_its_cause(day: Day) -> None:
@@ -236,6 +318,37 @@ def test_an_analyst_waives_two_rows(day: Day) -> None:
     everything += [operator.ask(f"flow_runs/{run}/input/filter", {"prefix": "suspended", "limit": 50})]
     assert "другой страны" not in str(everything)
     assert "Аналитик" not in str(everything)
+
+
+def test_the_subscription_is_ordered_and_paid(day: Day) -> None:
+    operator = day.operator
+    quote = operator.start("subscription-quote", {})
+    assert operator.ends(quote)["type"] == "COMPLETED", operator.logs(quote)
+    operator.picture_of(operator.artifact_of(quote), "subscription-quote.png")
+    form = operator.start_form("subscription-activate")
+    operator.switch(form, "Согласен с условиями оферты")
+    operator.picture_of(form, "subscription-activate.png")
+    run = operator.starts(form)
+    form = operator.opened(run, "paid")
+    operator.picture(operator.page.locator("body"), "subscription-paid.png")
+    operator.switch(form, "Деньги поступили, счёт оплачен")
+    operator.submit(form)
+    day.ended(run, "Активная")
+
+
+def test_the_clinic_is_renamed_and_disconnected(day: Day) -> None:
+    operator = day.operator
+    form = operator.start_form("rename-clinic")
+    operator.write(form, "Клиника", CLINIC)
+    operator.write(form, "Новое имя", "Улыбка-1")
+    operator.picture_of(form, "rename-clinic.png")
+    day.ended(operator.starts(form), "Улыбка-1")
+    form = operator.start_form("disconnect-database")
+    operator.write(form, "Клиника", "Улыбка-1")
+    operator.picture_of(form, "disconnect-database.png")
+    day.ended(operator.starts(form), "Улыбка-1")
+    with day.ledger() as ledger:
+        assert ledger.connections() == []
 
 
 def test_no_request_of_the_day_met_a_locked_database(day: Day) -> None:

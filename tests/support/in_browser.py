@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
+from deployments.doors import read_password
 from deployments.sandbox.amocrm.server import StandIn
 from tests.e2e.conftest import environment
 from tests.support.migrated import begin_migrated
@@ -119,6 +120,13 @@ class Operator:
 
     # ---- pages ---------------------------------------------------------------------------------------
 
+    def logs_in(self, password: str) -> int:
+        """Type this into the page that asks for what stands in ``prefect.auth``; return the server's answer."""
+        self.page.get_by_placeholder("admin:pass").fill(password.strip())
+        with self.page.expect_response(lambda one: one.url.endswith("/admin/version")) as answer:
+            self.page.get_by_role("button", name="Login").click()
+        return answer.value.status
+
     def goes_to(self, path: str) -> Page:
         self.page.goto(f"{self.api.removesuffix('/api')}/{path}")
         return self.page
@@ -138,8 +146,8 @@ class Operator:
         found_at_last: Locator = eventually(found, f"{path} does not show {text or part}")
         return found_at_last
 
-    def opened(self, run: str, key: str) -> Locator:
-        """Wait for a form of a run and open it."""
+    def opened(self, run: str, key: str, *, pictured: str = "") -> Locator:
+        """Wait for a form of a run and open it, the page that asks for it kept as a picture where one is named."""
 
         def waits() -> bool:
             state = self.state(run)
@@ -148,10 +156,19 @@ class Operator:
 
         eventually(waits, f"the form {key} does not come")
         page = self.goes_to(f"runs/flow-run/{run}")
-        page.get_by_role("button", name="Resume").first.click(timeout=1000 * STANDSTILL)
+        resume = page.get_by_role("button", name="Resume").first
+        resume.wait_for(timeout=1000 * STANDSTILL)
+        if pictured:
+            self.picture(page.locator("body"), pictured)
+        resume.click(timeout=1000 * STANDSTILL)
         form = page.locator(".p-modal").filter(has_text="Resume Flow Run").last
         form.locator(".schema-form-property__label").first.wait_for(timeout=1000 * STANDSTILL)
         return form
+
+    def artifact_of(self, run: str, part: str = ".artifact-data-markdown") -> Locator:
+        """Open what a run has shown."""
+        (found,) = self.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+        return self.shown(f"artifacts/artifact/{found['id']}", part)
 
     def start_form(self, name: str) -> Locator:
         """Open the form that starts a flow."""
@@ -195,8 +212,14 @@ class Operator:
     def write(self, form: Locator, title: str, text: str) -> None:
         self.question(form, title).locator("textarea").fill(text)
 
+    def write_number(self, form: Locator, title: str, number: int) -> None:
+        self.question(form, title).locator("input").fill(str(number))
+
+    def switch(self, form: Locator, title: str) -> None:
+        self.question(form, title).locator(".p-toggle__control").click()
+
     def approve(self, form: Locator) -> None:
-        self.question(form, "Подтверждаю этот блок").locator(".p-toggle__control").click()
+        self.switch(form, "Подтверждаю этот блок")
 
     def submit(self, form: Locator) -> None:
         self._presses(form, "Submit")
@@ -300,5 +323,8 @@ def operating(home: Path, crm: StandIn) -> Iterator[Operator]:
         page.set_default_timeout(1000 * STANDSTILL)
         found = Operator(home, crm, api, page)
         found.session.trust_env = False
+        if password := read_password(home):
+            user, _, secret = password.partition(":")
+            found.session.auth = (user, secret)
         yield found
         browser.close()
