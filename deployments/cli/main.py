@@ -131,9 +131,25 @@ def _end(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def _leave_closed_folder() -> None:
+    """Go home from a folder that ``sudo -u`` left us in and that this account may not enter.
+
+    Prefect looks for its settings in the working folder, and falls over where it may not look.
+    """
+    try:
+        Path(".env").stat()
+    except PermissionError:
+        home = Path.home()
+        os.chdir(home)
+        say(f"This account may not enter the folder you are in; files are looked for in {home}.")
+    except OSError:
+        pass
+
+
 def main() -> None:
     """Run the command line; every failure is one paragraph and exit code 1."""
     signal.signal(signal.SIGTERM, _end)
+    _leave_closed_folder()
     try:
         app()
     except IdentAmocrmError as error:

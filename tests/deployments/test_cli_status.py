@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
-from deployments.cli import transfer
+from deployments.cli import main, output, transfer
 from deployments.cli.main import app
 from tasks.ledger.database import HEAD
 from tasks.ledger.store import ConnectionRecord, Ledger
@@ -65,3 +69,39 @@ def test_a_long_load_under_way_is_told_and_a_killed_one_is_not(ledger: Ledger) -
     assert (load["percent"], load["contacts"], load["seconds_left"]) == (25.0, [500, 2000], 6)
     ledger.start_run("check", "clinicuid1", "full", by="reconcile")
     assert "25.0" not in CliRunner().invoke(app, ["status"]).stdout, "another job holds it now"
+
+
+def test_a_narrow_window_cuts_nothing_off() -> None:
+    shown = output.table("События", "Событие", "Клиника")
+    shown.add_row("ident-amocrm.transfer.started", "Северная")
+    window = io.StringIO()
+    Console(file=window, width=30).print(shown)
+    told = [line.split("│")[1].strip() for line in window.getvalue().splitlines() if line.count("│") == 3]
+    assert "".join(told) == "ident-amocrm.transfer.started"
+
+
+def test_from_a_folder_that_may_not_be_entered_it_goes_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``sudo -u`` leaves one in the folder of whoever called it; here stands in for that what stat says there."""
+    here, home, stat = tmp_path / "here", tmp_path / "home", Path.stat
+
+    def closed(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == Path(".env"):
+            raise PermissionError(13, "Permission denied", ".env")
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    here.mkdir()
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)  # the handler is for a process of its own
+    monkeypatch.setattr(main, "app", lambda: typer.echo(Path.cwd()))
+    monkeypatch.chdir(here)
+    main.main()
+    assert capsys.readouterr().out == f"{here}\n"
+    monkeypatch.setattr(Path, "stat", closed)
+    main.main()
+    told = capsys.readouterr()
+    assert told.out == f"{home}\n"
+    assert str(home) in told.err.replace("\n", "")
