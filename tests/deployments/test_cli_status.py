@@ -95,7 +95,8 @@ def test_from_a_folder_that_may_not_be_entered_it_goes_home(
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setattr(main.signal, "signal", lambda *_: None)  # the handler is for a process of its own
+    # The handler of SIGTERM is for a process of its own.
+    monkeypatch.setattr("deployments.cli.main.signal.signal", lambda *_: None)
     monkeypatch.setattr(main, "app", lambda: typer.echo(Path.cwd()))
     monkeypatch.chdir(here)
     main.main()

@@ -82,7 +82,7 @@ def test_the_blocks_form_is_filled_in(day: Day) -> None:
     page.get_by_placeholder("Search blocks").fill("IDENT")
     page.get_by_text("пользователь только для чтения").wait_for()
     page.get_by_text("AWS Credentials").wait_for(state="hidden")
-    operator.picture(page.locator("body"), "block-catalog.png")
+    operator.picture(page.locator("body"), "block-catalog.png", height=480)
     form = operator.block_form("ident-database", BLOCK)
     for title, value in (("Сервер", "127.0.0.1"), ("Имя базы", "PZ"), ("Пользователь", "readonly_user")):
         assert operator.question(form, title).locator("textarea").input_value() == value
@@ -95,7 +95,7 @@ def test_the_blocks_form_is_filled_in(day: Day) -> None:
     page.get_by_text("readonly_user").first.wait_for()
     page.locator("header button").last.click()
     page.get_by_text("Edit", exact=True).wait_for()
-    operator.picture(page.locator("body"), "block-menu.png")
+    operator.picture(page.locator("body"), "block-menu.png", height=240)
     assert PASSWORD not in operator.page.content() + remembered(operator)
 
 
@@ -257,7 +257,7 @@ def test_events_stand_in_the_feed_and_in_the_journal(day: Day) -> None:
     run = operator.starts(form)
     assert operator.ends(run)["type"] == "COMPLETED", operator.logs(run)
     assert "ident-amocrm.transfer.started" in operator.artifact_of(run, ".p-table").inner_text()
-    operator.picture(page.locator("body"), "journal.png")
+    operator.picture(page.locator("body"), "journal.png", height=420)
 
 
 def test_a_database_taken_away_is_red_with_its_cause(day: Day) -> None:

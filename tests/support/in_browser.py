@@ -267,13 +267,15 @@ class Operator:
             self.submit(form)
         return str(answer.value.json()["id"])
 
-    def picture(self, form: Locator, name: str, *, top: bool = False) -> None:
-        """Keep the page for the documentation."""
+    def picture(self, form: Locator, name: str, *, top: bool = False, height: int = 1000) -> None:
+        """Keep the page, or its upper part, for the documentation."""
         if PICTURES:
             if top:
                 form.locator(".markdown-renderer").first.scroll_into_view_if_needed()
             form.page.wait_for_timeout(500)
-            form.page.screenshot(path=str(Path(PICTURES) / name))
+            size = form.page.viewport_size or VIEWPORT
+            clip: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": min(height, size["height"])}
+            form.page.screenshot(path=str(Path(PICTURES) / name), clip=clip)
 
     def picture_of(self, part: Locator, name: str) -> None:
         """Keep a part of the page for the documentation, with a little of what is around it."""
