@@ -193,8 +193,6 @@ OTHER_PROGRAMS = {
     "python3": "makes an environment in /opt: needs root",
     "rm": "removes an installation that is not here",
     "systemctl": "needs systemd",
-    "ssh": "asks a server on the clinic's network",
-    "type": "needs Windows",
     "useradd": "makes an account of the system: needs root",
     "userdel": "removes an account of the system: needs root",
 }
