@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TESTED := -c deployments/constraints.txt -e '.[dev,odbc]'
+# Some machines forbid Python to keep what it compiled: each process would compile all of Prefect anew, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: venv demo bench faults soak test lint audit odbc postgresql chromium constraints clean
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
+import typer.testing
 from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +25,7 @@ LONG = (
     "tests/e2e/test_refusals.py",
     "tests/explaining/test_explain_sandbox.py",
     "tests/benchmarks/test_quality_slice.py",
+    "tests/steps/test_quality.py",
     "tests/steps/test_review.py",
     "tests/e2e/test_stopping.py",
     "tests/demo/test_sabotage.py",
@@ -41,6 +45,8 @@ UP = (
 def pytest_configure() -> None:
     """A test that needs Prefect's server starts one: else a stray event would bring up its own, for ten seconds."""
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    # CliRunner makes all commands of the application anew for each call otherwise.
+    typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 
 class ByFileAndRoad(LoadFileScheduling):  # type: ignore[misc]

@@ -22,6 +22,7 @@ from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
 from deployments.sandbox.compare import sqlite_rows
 from deployments.sandbox.proofs import Witness
+from tests.support.migrated import begin_migrated
 
 ROOT = Path(__file__).parents[2]
 TIMEZONE = "Europe/Moscow"
@@ -59,6 +60,7 @@ def transferred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     write_sqlite(generate(ClinicSpec(appointments=150, today=today)), database)
     token.write_text("sandbox-token", encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    begin_migrated(home / "home")
     with StandIn(token="sandbox-token", limit=None, index_lag=0) as crm:
         subprocess.run(
             [sys.executable, "-c", COMMANDS, str(database), crm.url, str(token)],

@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
@@ -44,6 +43,7 @@ from tasks.mapping.catalogue import SPECIAL
 from tasks.settings import load_settings
 from tasks.transfer import start_transfer, stop_transfer
 from tests.support import quick_gate
+from tests.support.migrated import copy_migrated
 
 TIMEZONE = "Europe/Moscow"
 CLINIC = "north"
@@ -121,15 +121,20 @@ def now() -> datetime:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    from prefect.testing import utilities  # it loads all of Prefect's server
+
     folder = tmp_path_factory.mktemp("explain")
+    prefect = tmp_path_factory.mktemp("prefect")
+    copy_migrated(prefect / "prefect-test.db")
     with pytest.MonkeyPatch.context() as patch, StandIn(token=TOKEN, limit=None, index_lag=0) as crm:
+        patch.setattr(utilities, "mkdtemp", lambda: str(prefect))  # where the harness has its database
         patch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         patch.setenv("IDENT_AMOCRM_HOME", str(folder / "home"))
         patch.setenv("IDENT_AMOCRM_REQUESTS_PER_SECOND", "7")
         patch.setenv("IDENT_AMOCRM_RETRY_SECONDS", "0")
         patch.setattr(expectations.gate, "validate", quick_gate.judge)
         load_settings.cache_clear()
-        with prefect_test_harness(server_startup_timeout=120):
+        with utilities.prefect_test_harness(server_startup_timeout=120):
             yield from _opened(folder, crm, patch)
         load_settings.cache_clear()
 

@@ -37,7 +37,12 @@ def clinic_now() -> datetime:
 
 def free_tds() -> str | None:
     """File of FreeTDS' ODBC driver, where it is installed."""
-    found = sorted(Path("/usr").glob("lib*/**/libtdsodbc.so*"))
+    # Debian has it in lib/*/odbc, Fedora in lib64; to look deeper takes seconds.
+    found = sorted(
+        path
+        for folder in ("lib*", "lib*/*", "lib*/*/*")
+        for path in Path("/usr").glob(f"{folder}/libtdsodbc.so*")
+    )
     return str(found[0]) if found else None
 
 

@@ -20,7 +20,7 @@ from filelock import FileLock
 from deployments.environment import prepare_environment
 from tasks.settings import Settings
 
-__all__ = ["begin_migrated"]
+__all__ = ["begin_migrated", "copy_migrated"]
 
 #: The folder that pytest gives to one session, above those of its workers.
 SESSION = re.compile(r"pytest-\d+")
@@ -31,14 +31,19 @@ def begin_migrated(home: Path) -> None:
     """Give a home that has no Prefect database yet a migrated one."""
     if (home / PLACE).exists():
         return
-    session = next(folder for folder in home.parents if SESSION.fullmatch(folder.name))
+    Settings(home=home).prepare_home()
+    (home / PLACE).parent.mkdir(mode=0o700, exist_ok=True)
+    copy_migrated(home / PLACE)
+
+
+def copy_migrated(path: Path) -> None:
+    """Put a migrated database into a folder of this test session."""
+    session = next(folder for folder in path.parents if SESSION.fullmatch(folder.name))
     template = session / "migrated.db"
     with FileLock(template.with_suffix(".lock")):
         if not template.exists():
             _migrate(session / "migrating", template)
-    Settings(home=home).prepare_home()
-    (home / PLACE).parent.mkdir(mode=0o700, exist_ok=True)
-    shutil.copyfile(template, home / PLACE)
+    shutil.copyfile(template, path)
 
 
 def _migrate(home: Path, template: Path) -> None:

@@ -5,12 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from tests.support.clinic_database import free_tds, microsoft
 from tests.support.tds.database import Database
 from tests.support.tds.server import TdsServer
 
@@ -58,22 +58,17 @@ FULL: dict[str, Any] = {
 
 
 def _free_tds() -> str | None:
-    found = sorted(Path("/usr").glob("lib*/**/libtdsodbc.so"))
+    found = free_tds()
     return (
-        f"DRIVER={{{found[0]}}};SERVER=127.0.0.1;PORT={{port}};TDS_Version=7.4;ClientCharset=UTF-8"
+        f"DRIVER={{{found}}};SERVER=127.0.0.1;PORT={{port}};TDS_Version=7.4;ClientCharset=UTF-8"
         if found
         else None
     )
 
 
 def _microsoft() -> str | None:
-    try:
-        import mssql_python_odbc
-    except ImportError:
-        return None
-    libraries = Path(next(iter(mssql_python_odbc.__path__)), "libs", "linux", "debian_ubuntu")
-    found = sorted(libraries.glob("*/lib/libmsodbcsql-*"))
-    return f"DRIVER={{{found[0]}}};SERVER=tcp:127.0.0.1,{{port}};Encrypt=no" if found else None
+    found = microsoft()
+    return f"DRIVER={{{found}}};SERVER=tcp:127.0.0.1,{{port}};Encrypt=no" if found else None
 
 
 DRIVERS = {"freetds": _free_tds(), "microsoft": _microsoft()}
