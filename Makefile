@@ -32,6 +32,7 @@ $(VENV)-datacompy: deployments/sandbox/diff/datacompy.txt
 SAVE := --save docs/reference/benchmarks
 bench: $(STAMP) $(VENV)-datacompy odbc  ## Measure each part against a baseline, and make docs/reference/benchmarks.md of it
 	$(BIN)/python -m deployments.sandbox.starts $(SAVE)
+	$(BIN)/python -m deployments.sandbox.tick --growth 8 --profile docs/reference/benchmarks/tick-after.txt $(SAVE)
 	$(BIN)/python -m deployments.sandbox.parts $(SAVE)
 	$(BIN)/python -m deployments.sandbox.extraction $(SAVE)
 	$(BIN)/python -m deployments.sandbox.quality $(SAVE)

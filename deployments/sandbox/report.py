@@ -18,7 +18,7 @@ __all__ = ["FOLDER", "PAGE", "main", "page"]
 FOLDER: Final = ROOT / "docs/reference/benchmarks"
 PAGE: Final = FOLDER.with_suffix(".md")
 #: The order of the page; what is not named here comes last.
-ORDER: Final = ("bench", "latency", "starts", "parts", "extraction", "quality", "diff")
+ORDER: Final = ("bench", "latency", "starts", "tick", "parts", "extraction", "quality", "diff")
 HEAD: Final = """# Measured
 
 `make bench` measures, saves the results in [benchmarks/](benchmarks/) and makes this page of them
