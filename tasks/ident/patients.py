@@ -145,10 +145,11 @@ class PatientFrames:
         owed: dict[int, Decimal] = defaultdict(Decimal)
         if len(keys):
             column = TABLES["OrderPaymentsJournal"].c.ID_Patients
-            for row in self._between(queries.debts(self._catalogue), column, keys):
-                owed[row.ID_Patients] += row.Debt or Decimal()
+            for patient, debt in self._between(queries.debts(self._catalogue), column, keys):
+                if debt:
+                    owed[patient] += debt
         return normalise.money([owed[key] for key in keys])
 
 
 def _phones(values: Sequence[Any]) -> pd.Series:
-    return pd.Series([normalise.phone(value) for value in values], dtype="str")
+    return normalise.shown([normalise.phone(value) for value in values])
