@@ -25,6 +25,11 @@ class Memory:
         """Megabytes at the highest, above what was held; 0 where the system does not tell."""
         return max(0, self._kilobytes("VmHWM") - self._before) / 1000
 
+    @property
+    def highest_mb(self) -> float:
+        """Megabytes at the highest, libraries included."""
+        return self._kilobytes("VmHWM") / 1000
+
     def _kilobytes(self, name: str) -> int:
         if not self.FILES[0].exists():
             return 0
