@@ -151,8 +151,10 @@ def _match_deal(space: Workspace, root: int, deals: Iterable[RemoteLead]) -> Mat
 
 
 def _contact_ids(space: Workspace, rows: list[PlanRow]) -> dict[int | None, int]:
-    """Return amoCRM's contact by patient, for contacts that stood there before this run."""
-    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
+    """Return amoCRM's contact by patient of a new deal, for contacts that stood there before this run."""
+    new = [row.source_id for row in rows if row.kind is Kind.LEAD and row.action is Action.CREATE]
+    owners = {space.owners[key] for key in new if key in space.owners}
+    index = space.ledger.applied_index(space.uid, Kind.CONTACT, owners)
     known: dict[int | None, int] = {
         int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
     }

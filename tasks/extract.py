@@ -13,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from tasks.drift import resume_repaired
 from tasks.errors import GuardError
 from tasks.frames import Entity, empty_frame
+from tasks.ident.access import chunks
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window
 from tasks.planning.chains import collapse, links
@@ -20,7 +21,7 @@ from tasks.planning.diff import GONE_HASH
 from tasks.planning.holding import FOR_A_PERSON
 from tasks.rebaseline import work_on_a_copy
 from tasks.records import Kind
-from tasks.seen import leave_out_seen
+from tasks.seen import leave_out_seen, note_seen
 from tasks.validate import judges_rows
 from tasks.waived import due_by_waivers, needs_full_read
 from tasks.workspace import Workspace, workspace
@@ -33,6 +34,8 @@ MARK, FULL_DUE = "mark", "full_due_at"
 SUSPECTS = "gone_suspects"
 #: Name of the clinic's setting that tells by which mapping and fields its rows were refused.
 SCHEMA = "schema"
+#: So many known keys are looked for at once.
+MANY = 20_000
 KINDS = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
 
 
@@ -89,7 +92,7 @@ def read_changes(space: Workspace) -> None:
             due_patients | changes.patients,
             due_appointments | changes.appointments,
         )
-        known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+        known = _contacts(space, patient_ids)
         if not space.full and patient_ids - known:
             # A patient who was kept back comes with all appointments: those have not changed since.
             window = Window(space.launch.start, space.launch.end)
@@ -100,16 +103,40 @@ def read_changes(space: Workspace) -> None:
         space.extracted["appointments"] = len(space.appointments)
         if space.ahead is not None:
             return  # its patients are read; one that is newer comes with the next run, with all appointments
-        owners = space.appointments["patient_id"].dropna().astype("int64")
-        patient_ids |= {int(key) for key in owners} - known
+        owners = set(space.appointments["patient_id"].dropna().astype("int64").unique().tolist())
+        known |= _contacts(space, owners - known)
+        patient_ids |= owners - known
         if not space.full:
-            patient_ids |= _former_owners(space)
+            former = _former_owners(space)
+            patient_ids |= former
+            known |= former
         wanted = None if space.full and len(patient_ids) > space.settings.database_page_size else patient_ids
         space.patients = _concat(Entity.PATIENT, space.reader.patients(wanted))
     _leave_out_erased(space)
     _count_patients(space)
-    if not space.full:
+    if space.full:
+        _note_latest(space, changes)
+    else:
         leave_out_seen(space, due_patients, due_appointments, known)
+
+
+def _contacts(space: Workspace, patients: Collection[int]) -> set[int]:
+    """Return which of these patients have a contact."""
+    return set(space.ledger.applied_index(space.uid, Kind.CONTACT, patients).source_ids.tolist())
+
+
+def _note_latest(space: Workspace, changes: Changes) -> None:
+    """Note what an increment would read now: the tick after this full read need not judge it again."""
+    window = Window(space.launch.start, space.launch.end)
+    overlap = space.settings.overlap_minutes
+    with database_errors(space.connection):
+        latest = space.reader.changes(changes.watermark, window, overlap_minutes=overlap)
+    patients, appointments = space.patients, space.appointments
+    note_seen(
+        space,
+        patients[patients["patient_id"].isin(latest.patients)],
+        appointments[appointments["appointment_id"].isin(latest.appointments)],
+    )
 
 
 def _release_after_change(space: Workspace) -> None:
@@ -180,8 +207,8 @@ def _former_owners(space: Workspace) -> set[int]:
     links_of = space.ledger.applied_rows(space.uid, Kind.LINK, [int(root) for root in deals["root_id"]])
     if not links_of:
         return set()
-    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
-    patients = dict(zip(index.amo_ids.tolist(), index.source_ids.tolist(), strict=True))
+    contacts = [row.amo_id for row in links_of.values()]
+    patients = space.ledger.sources_of(space.uid, Kind.CONTACT, contacts)
     former = {
         patients.get(links_of[int(root)].amo_id)
         for root, owner in zip(deals["root_id"], deals["patient_id"], strict=True)
@@ -198,12 +225,16 @@ def _gone(space: Workspace) -> dict[Kind, frozenset[int]]:
     missing: dict[Kind, frozenset[int]] = {}
     for kind, entity in KINDS.items():
         index = space.ledger.applied_index(space.uid, kind)
-        known = [int(key) for key in index.source_ids[index.row_hashes != GONE_HASH]]
-        missing[kind] = frozenset(known) - space.reader.existing(entity, known)
+        known = index.source_ids[index.row_hashes != GONE_HASH]
+        missing[kind] = frozenset(
+            key
+            for part in chunks(known.tolist(), MANY)
+            for key in frozenset(part) - space.reader.existing(entity, part)
+        )
         if kind is Kind.LEAD:
             # A deal is a chain: it lives on while the appointment that replaced the deleted one does.
             missing[kind] -= space.reader.replaced(missing[kind])
-        if known and len(missing[kind]) / len(known) > space.settings.shrink_limit:
+        if len(known) and len(missing[kind]) / len(known) > space.settings.shrink_limit:
             raise GuardError(
                 problem=(
                     f"{len(missing[kind])} of {len(known)} known {entity.value}s are missing in IDENT; "

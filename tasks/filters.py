@@ -23,5 +23,5 @@ def within_filters(space: Workspace, deals: pd.DataFrame) -> pd.DataFrame:
     if deals.empty or (filters.is_open and space.launch.deals):
         return deals
     passing = passes(filters, deals, pd.Timestamp.now(tz=UTC)) & space.launch.deals
-    known = space.ledger.applied_index(space.uid, Kind.LEAD).source_ids
+    known = space.ledger.applied_index(space.uid, Kind.LEAD, deals["root_id"].tolist()).source_ids
     return deals[passing | deals["root_id"].isin(known)].reset_index(drop=True)

@@ -91,7 +91,8 @@ def send_rows(space: Workspace, run: Load, rows: Sequence[PlanRow]) -> None:
     Raises:
         IdentAmocrmError: What stopped the run; the rows not sent are deferred.
     """
-    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
+    owners = {space.owners[row.source_id] for row in rows if row.source_id in space.owners}
+    index = space.ledger.applied_index(space.uid, Kind.CONTACT, owners)
     run.contact_ids = {
         int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, timedelta
+from functools import partial
+from typing import Final
 
+import numpy as np
 import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -14,11 +17,12 @@ from tasks.destination import AmoDestination
 from tasks.drift import hold, is_gone_paused
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
 from tasks.filters import within_filters
-from tasks.frames import Entity
+from tasks.frames import Entity, empty_frame
+from tasks.keyed import Keyed
 from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
 from tasks.planning.chains import collapse
-from tasks.planning.diff import gone_rows, plan_cards, plan_links_and_notes
+from tasks.planning.diff import GONE_HASH, gone_rows, plan_cards, plan_links_and_notes
 from tasks.planning.holding import (
     MANY_PAST_MOVES,
     NOT_IN_AMOCRM,
@@ -29,13 +33,15 @@ from tasks.rebaseline import adopt_marked, drop_settled_links
 from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject
 from tasks.seen import SEEN, seen_now
 from tasks.withholding import hold_withheld, without_withheld
-from tasks.workspace import CardTable, Workspace, workspace
+from tasks.workspace import CardTable, Render, Workspace, workspace
 
 __all__ = ["STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
 
 STEERING = frozenset({"patient_id", "stage"})
 #: Name of the clinic's setting that names the deals long over that were moved today.
 PAST_MOVES = "past_moves"
+#: Cards whose texts are made at once to be hashed.
+PAGE: Final = 50_000
 
 
 def build_plan(space: Workspace) -> None:
@@ -43,6 +49,7 @@ def build_plan(space: Workspace) -> None:
     rows = plan_contacts(space) if space.ahead is None else list(space.ahead.rows)
     adopt_marked(space, Kind.LEAD)
     _deal_cards(space)
+    space.appointments = empty_frame(Entity.APPOINTMENT)  # the deals are made of a copy
     _clear_settled(space, Kind.LEAD)
     rows = without_withheld(space, adopt_deals(space, rows + _difference(space, Kind.LEAD)))
     rows = _keep_back(space, rows)
@@ -74,36 +81,40 @@ def build_cards(space: Workspace) -> None:
 
 
 def _contact_cards(space: Workspace) -> None:
-    texts = contact_texts(space.patients)
-    hashes = hold(space, Kind.CONTACT, space.hasher.hash_frame(Kind.CONTACT, texts))
-    hashes = hold_withheld(space, Kind.CONTACT, hashes)
-    space.cards[Kind.CONTACT] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    patients = space.patients
+    hashes = hold(space, Kind.CONTACT, _hashed(space, Kind.CONTACT, patients, contact_texts))
+    hashes = hold_withheld(space, Kind.CONTACT, hashes, patients["patient_id"])
+    space.cards[Kind.CONTACT] = CardTable(hashes, space.hasher.row_hashes(hashes), patients, contact_texts)
+
+
+def _hashed(space: Workspace, kind: Kind, rows: pd.DataFrame, render: Render) -> pd.DataFrame:
+    """Return the hashes of cards, whose texts are made and forgotten page by page."""
+    pages = [rows.iloc[start : start + PAGE] for start in range(0, max(1, len(rows)), PAGE)]
+    return pd.concat([space.hasher.hash_frame(kind, render(page)) for page in pages])
 
 
 def _deal_cards(space: Workspace) -> None:
     deals = collapse(space.appointments, space.parents)
     deals = deals[deals["patient_id"].notna()].reset_index(drop=True)
-    frozen = space.ledger.applied_primaries(space.uid, [int(root) for root in deals["root_id"]])
-    deals["is_primary"] = [
-        frozen.get(int(root), bool(own))
-        for root, own in zip(deals["root_id"], deals["is_primary"], strict=True)
-    ]
+    marked, marks = space.ledger.applied_primaries(space.uid, deals["root_id"].tolist())
+    place = pd.Index(marked).get_indexer(pd.Index(deals["root_id"]))
+    own = deals["is_primary"].to_numpy(dtype=bool)
+    deals["is_primary"] = np.where(place >= 0, np.append(marks, False)[place], own)
     deals = within_filters(space, deals)
-    roots = [int(root) for root in deals["root_id"]]
-    space.stage_keys = dict(zip(roots, deals["stage_key"].astype(str), strict=True))
-    space.primaries = dict(zip(roots, deals["is_primary"].astype(bool), strict=True))
-    space.owners = {root: int(owner) for root, owner in zip(roots, deals["patient_id"], strict=True)}
-    space.starts = dict(zip(roots, deals["start_at"], strict=True))
-    texts = lead_texts(deals, space.zone, space.settled_mapping().deal_name)
-    hashes = hold(space, Kind.LEAD, space.hasher.hash_frame(Kind.LEAD, texts))
-    shown = dict(zip(roots, (int(key) for key in deals["appointment_id"]), strict=True))
-    hashes = hold_withheld(space, Kind.LEAD, hashes, shown)
-    space.cards[Kind.LEAD] = CardTable.build(texts, hashes, space.hasher.row_hashes(hashes))
+    roots = pd.Index(deals["root_id"])
+    space.stage_keys = Keyed(roots, deals["stage_key"], str)
+    space.primaries = Keyed(roots, deals["is_primary"], bool)
+    space.owners = Keyed(roots, deals["patient_id"], int)
+    space.starts = Keyed(roots, deals["start_at"], pd.Timestamp)
+    render = partial(lead_texts, zone=space.zone, deal_name=space.settled_mapping().deal_name)
+    hashes = hold(space, Kind.LEAD, _hashed(space, Kind.LEAD, deals, render))
+    hashes = hold_withheld(space, Kind.LEAD, hashes, deals["appointment_id"])
+    space.cards[Kind.LEAD] = CardTable(hashes, space.hasher.row_hashes(hashes), deals, render)
 
 
 def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     table = space.cards[kind]
-    index = space.ledger.applied_index(space.uid, kind)
+    index = space.ledger.applied_index(space.uid, kind, table.hashes.index.tolist())
     mapping = space.settled_mapping()
     rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
     transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
@@ -199,14 +210,9 @@ def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     They come by themselves when the patient does. Deals of a patient whose contact may have been written
     without an answer are planned and wait instead.
     """
-    expected = _coming(space, rows) | set(space.unknown.get(Kind.CONTACT, frozenset()))
-    back = [
-        row.source_id
-        for row in rows
-        if row.kind is Kind.LEAD
-        and row.action is Action.CREATE
-        and space.owners.get(row.source_id) not in expected
-    ]
+    new = [row.source_id for row in rows if row.kind is Kind.LEAD and row.action is Action.CREATE]
+    expected = _coming(space, rows, new) | set(space.unknown.get(Kind.CONTACT, frozenset()))
+    back = [key for key in new if space.owners.get(key) not in expected]
     left_out = set(back)
     if not space.dry_run:
         entity = Entity.APPOINTMENT.value
@@ -214,14 +220,20 @@ def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
             Reject(entity, key, PATIENT_BACK, "patient_id", held_by=space.owners.get(key)) for key in back
         ]
         space.ledger.add_rejects(space.uid, listed)
-        free = {key for key in space.owners if key not in left_out}
+        waiting = {
+            row.source_id
+            for _uid, row in space.ledger.rejects(space.uid)
+            if (row.entity, row.reason) == (entity, PATIENT_BACK)
+        }
+        free = {key for key in waiting - left_out if key in space.owners}
         space.ledger.clear_rejects(space.uid, entity, free, PATIENT_BACK)
     return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in left_out]
 
 
-def _coming(space: Workspace, rows: Iterable[PlanRow]) -> set[int]:
-    """Return patients who have a contact, or get one in this run."""
-    known = set(space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist())
+def _coming(space: Workspace, rows: Iterable[PlanRow], deals: Iterable[int]) -> set[int]:
+    """Return which patients of these deals have a contact, with all who get one in this run."""
+    owners = {space.owners[key] for key in deals if key in space.owners}
+    known = set(space.ledger.applied_index(space.uid, Kind.CONTACT, owners).source_ids.tolist())
     return known | {row.source_id for row in rows if row.kind is Kind.CONTACT}
 
 
@@ -231,7 +243,7 @@ def _missing_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     waiting = space.ledger.open_keys(space.uid).get(Kind.LINK, frozenset())
     waiting = (waiting | space.ledger.released_links(space.uid)) - planned
     known = space.ledger.applied_rows(space.uid, Kind.LEAD, waiting)
-    expected = _coming(space, rows)
+    expected = _coming(space, rows, known)
     return [
         PlanRow(Kind.LINK, key, Action.UPDATE, ("patient_id",))
         for key in sorted(known)
@@ -245,10 +257,11 @@ def _settle_waiting(space: Workspace) -> None:
     What stays: rows whose fate in amoCRM is still unknown, deals of a patient of that kind, and links to a
     patient who is kept back.
     """
-    expected = _coming(space, space.plan)
+    waiting = space.ledger.open_keys(space.uid)
+    expected = _coming(space, space.plan, waiting.get(Kind.LINK, frozenset()))
     planned = {(row.kind, row.source_id) for row in space.plan}
     unsettled = space.unknown.get(Kind.CONTACT, frozenset())
-    for kind, keys in space.ledger.open_keys(space.uid).items():
+    for kind, keys in waiting.items():
         unknown = space.unknown.get(Kind.LEAD if kind in {Kind.LINK, Kind.NOTE} else kind, frozenset())
         stale = {
             key
@@ -270,11 +283,11 @@ def _vanished(space: Workspace) -> list[PlanRow]:
     for kind, missing in space.gone.items():
         if kind is Kind.LEAD and is_gone_paused(space):
             continue
-        index = space.ledger.applied_index(space.uid, kind)
+        index = space.ledger.applied_index(space.uid, kind, missing)
         amo_ids = {
             int(key): int(amo_id)
             for key, amo_id, row_hash in zip(index.source_ids, index.amo_ids, index.row_hashes, strict=True)
-            if row_hash != -1
+            if row_hash != GONE_HASH
         }
         rows += gone_rows(kind, missing, missing_twice(space, kind), amo_ids)
     if not space.dry_run:

@@ -238,10 +238,10 @@ def adopt_marked(space: Workspace, kind: Kind) -> None:
         keys = space.appointments["appointment_id"][space.appointments["rescheduled_from_id"].isna()]
         latest = leads.latest_leads_down_to
     found = Found()
-    index = space.ledger.applied_index(space.uid, kind)
-    known = set(index.source_ids.tolist())
-    if {int(key) for key in keys} - known:
-        _sort(space, found, kind, latest(space.client, int(index.amo_ids.max(initial=0))))
+    read = keys.tolist()
+    if set(read) - set(space.ledger.applied_index(space.uid, kind, read).source_ids.tolist()):
+        _sort(space, found, kind, latest(space.client, space.ledger.highest_applied(space.uid, kind)))
+    known = set(space.ledger.applied_index(space.uid, kind, list(found.rows[kind])).source_ids.tolist())
     found.rows[kind] = {key: row for key, row in found.rows[kind].items() if key not in known}
     if not found.count:
         return
@@ -366,7 +366,10 @@ def work_on_a_copy(space: Workspace) -> None:
 
 def drop_settled_links(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
     """Leave out links that were just read in amoCRM: the deal has its patient's contact."""
-    index = space.ledger.applied_index(space.uid, Kind.CONTACT)
+    owners = {
+        space.owners[row.source_id] for row in rows if row.kind is Kind.LINK and row.source_id in space.owners
+    }
+    index = space.ledger.applied_index(space.uid, Kind.CONTACT, owners)
     contact_of = dict(zip(index.source_ids.tolist(), index.amo_ids.tolist(), strict=True))
     return [
         row

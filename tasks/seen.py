@@ -17,7 +17,7 @@ from tasks.frames import Entity
 from tasks.planning.chains import roots
 from tasks.workspace import Workspace
 
-__all__ = ["SEEN", "leave_out_seen", "seen_now"]
+__all__ = ["SEEN", "leave_out_seen", "note_seen", "seen_now"]
 
 #: Key of the stored watermark: with which mapping and fields the last increment was read, and its rows.
 SEEN: Final = "seen"
@@ -41,10 +41,8 @@ def leave_out_seen(
         due_appointments: Appointments likewise.
         known: Patients who have a contact.
     """
-    patients = _digests(space, Entity.PATIENT, space.patients)
-    appointments = _digests(space, Entity.APPOINTMENT, space.appointments)
+    patients, appointments = note_seen(space, space.patients, space.appointments)
     stored = (space.ledger.watermark(space.uid) or {}).get(SEEN) or {}
-    space.seen = {"schema": space.schema, "patient": patients, "appointment": appointments}
     if stored.get("schema") != space.schema:
         return
     same_patients = _same(patients, stored["patient"]) - set(due_patients)
@@ -56,6 +54,26 @@ def leave_out_seen(
     settled = {key for key, root in chains.items() if root not in changed}
     space.patients = _without(space.patients, same_patients)
     space.appointments = _without(space.appointments, settled)
+
+
+def note_seen(
+    space: Workspace, patients: pd.DataFrame, appointments: pd.DataFrame
+) -> tuple[Digests, Digests]:
+    """Note rows that the next increment reads again, as they are judged and planned in this run.
+
+    Args:
+        space: The run.
+        patients: Patients as they were read.
+        appointments: Appointments as they were read.
+
+    Returns:
+        Digests of both.
+    """
+    if len(patients) + len(appointments) > LIMIT and space.full:
+        return {}, {}
+    digests = _digests(space, Entity.PATIENT, patients), _digests(space, Entity.APPOINTMENT, appointments)
+    space.seen = {"schema": space.schema, "patient": digests[0], "appointment": digests[1]}
+    return digests
 
 
 def seen_now(space: Workspace) -> dict[str, Any]:

@@ -63,8 +63,9 @@ def apply_expectations(space: Workspace) -> dict[str, int]:
     memory = Memory.of(space)
     if space.ahead is None:
         _patients(space, memory)
-    known = space.ledger.applied_index(space.uid, Kind.CONTACT).source_ids.tolist()
-    references = {"patients": {*known, *space.patient_ids}}
+    owners = set(space.appointments["patient_id"].dropna().astype("int64").unique().tolist())
+    known = space.ledger.applied_index(space.uid, Kind.CONTACT, owners - space.patient_ids).source_ids
+    references = {"patients": {*known.tolist(), *space.patient_ids}}
     memory.newest = newest(space, memory)
     space.appointments = _validated(space, memory, Entity.APPOINTMENT, space.appointments, references)
     settle_waivers(space)

@@ -41,20 +41,19 @@ def note_withheld(space: Workspace, entity: Entity, cells: Sequence[tuple[int, s
         known[key] = known.get(key, frozenset()) | frozenset(data_of(column))
 
 
-def hold_withheld(
-    space: Workspace, kind: Kind, hashes: pd.DataFrame, rows: Mapping[int, int] | None = None
-) -> pd.DataFrame:
+def hold_withheld(space: Workspace, kind: Kind, hashes: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
     """Give withheld data the hash that amoCRM last acknowledged.
 
     Args:
         space: The run.
         kind: Contact or lead.
         hashes: Hash of every datum, by key of the card.
-        rows: The row that each card shows, where it is not the one of the same number.
+        rows: The key of the row that each card shows.
     """
     of_rows = space.withheld.get(Entity.PATIENT if kind is Kind.CONTACT else Entity.APPOINTMENT, {})
-    shown = {int(key): int(key) for key in hashes.index} if rows is None else rows
-    withheld = {key: of_rows[row] for key, row in shown.items() if row in of_rows}
+    touched = rows.isin(list(of_rows)).to_numpy()
+    shown = zip(hashes.index[touched].tolist(), rows[touched].tolist(), strict=True)
+    withheld = {key: of_rows[row] for key, row in shown}
     space.left_out[kind] = withheld
     if not withheld:
         return hashes

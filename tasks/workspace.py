@@ -7,10 +7,11 @@ a run only; rows live here, in the process, and nowhere else: no file is left be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -35,45 +36,67 @@ from tasks.settings import Settings
 
 __all__ = ["Ahead", "CardTable", "Workspace", "close_workspace", "open_workspace", "workspace"]
 
+#: Cards whose texts are made at once, and how many such blocks are kept.
+BLOCK: Final = 1000
+KEPT_BLOCKS: Final = 16
+Render = Callable[[pd.DataFrame], pd.DataFrame]
 
-@dataclass(slots=True)
+
 class CardTable:
-    """Cards of one kind: their texts and hashes, by source id.
+    """Cards of one kind by source id: their hashes, and their texts, made when somebody asks for them.
+
+    A full read compares a million cards by their hashes and sends ten of them: the texts of all would take
+    gigabytes.
 
     Attributes:
         hashes: Keyed hash of every datum, indexed by source id.
         row_hashes: Hash of each row, in the order of ``hashes``.
     """
 
-    hashes: pd.DataFrame
-    row_hashes: npt.NDArray[np.int64]
-    _texts: list[npt.NDArray[np.object_]] = field(repr=False)
-    _positions: dict[int, int] = field(repr=False)
-    _values: npt.NDArray[np.int64] = field(repr=False)
+    def __init__(
+        self, hashes: pd.DataFrame, row_hashes: npt.NDArray[np.int64], rows: pd.DataFrame, render: Render
+    ) -> None:
+        """Keep what the cards are made of.
 
-    @classmethod
-    def build(cls, texts: pd.DataFrame, hashes: pd.DataFrame, row_hashes: npt.NDArray[np.int64]) -> CardTable:
-        """Keep texts column-wise as plain objects: reading one row from a frame is a hundred times slower."""
-        columns = [texts[name].astype(object).where(texts[name].notna(), None).to_numpy() for name in texts]
-        positions = {int(key): place for place, key in enumerate(hashes.index)}
-        return cls(hashes, row_hashes, columns, positions, hashes.to_numpy(dtype=np.int64))
+        Args:
+            hashes: Keyed hash of every datum, indexed by source id.
+            row_hashes: Hash of each row, in the same order.
+            rows: Canonical rows, in the same order.
+            render: Makes the texts of some of them.
+        """
+        self.hashes, self.row_hashes = hashes, row_hashes
+        self._values: npt.NDArray[np.int64] = hashes.to_numpy(dtype=np.int64)
+        self._rows, self._render = rows, render
+        # Rows are asked for one by one and mostly in their order, by several threads.
+        self._block = lru_cache(maxsize=KEPT_BLOCKS)(self._rendered)
 
     def __contains__(self, key: int) -> bool:
-        return key in self._positions
+        return key in self.hashes.index
+
+    def _place(self, key: int) -> int:
+        return int(self.hashes.index.get_loc(key))  # type: ignore[arg-type] - keys are unique
+
+    def _rendered(self, block: int) -> dict[str, npt.NDArray[np.object_]]:
+        """Return some cards column-wise as plain objects: one row of a frame takes a hundred times longer."""
+        texts = self._render(self._rows.iloc[block * BLOCK : (block + 1) * BLOCK])
+        return {
+            str(name): texts[name].astype(object).where(texts[name].notna(), None).to_numpy()
+            for name in texts
+        }
 
     def texts(self, key: int) -> dict[str, str | None]:
         """Return the texts of one card."""
-        place = self._positions[key]
-        return {name: column[place] for name, column in zip(self.hashes.columns, self._texts, strict=True)}
+        block, place = divmod(self._place(key), BLOCK)
+        return {name: column[place] for name, column in self._block(block).items()}
 
     def hashes_of(self, key: int) -> dict[str, int]:
         """Return the hashes of one card."""
-        row = self._values[self._positions[key]]
+        row = self._values[self._place(key)]
         return {name: int(value) for name, value in zip(self.hashes.columns, row, strict=True)}
 
     def row_hash(self, key: int) -> int:
         """Return the hash of one row."""
-        return int(self.row_hashes[self._positions[key]])
+        return int(self.row_hashes[self._place(key)])
 
 
 @dataclass(slots=True)
@@ -139,11 +162,11 @@ class Workspace:
     pages: dict[str, str] = field(default_factory=dict)
     unknown: dict[Kind, frozenset[int]] = field(default_factory=dict)
     cards: dict[Kind, CardTable] = field(default_factory=dict)
-    stage_keys: dict[int, str] = field(default_factory=dict)
-    primaries: dict[int, bool] = field(default_factory=dict)
-    owners: dict[int, int] = field(default_factory=dict)
+    stage_keys: Mapping[int, str] = field(default_factory=dict)
+    primaries: Mapping[int, bool] = field(default_factory=dict)
+    owners: Mapping[int, int] = field(default_factory=dict)
     parents: dict[int, int] = field(default_factory=dict)  # which appointment each one replaced, as read
-    starts: dict[int, pd.Timestamp] = field(default_factory=dict)
+    starts: Mapping[int, pd.Timestamp] = field(default_factory=dict)
     silent: dict[Kind, list[int]] = field(default_factory=dict)
     plan: list[PlanRow] = field(default_factory=list)
     ahead: Ahead | None = None  # contacts of a first load, on their way while appointments are read

@@ -267,7 +267,8 @@ class IdentReader:
     def existing(self, entity: Entity, ids: Collection[int]) -> frozenset[int]:
         """Return which ids are still there, without any window or filter."""
         column = TABLES["Patients"].c.ID_Persons if entity is Entity.PATIENT else RECEPTIONS.c.ID
-        return frozenset(row[0] for row in self._access.fetch_in(sa.select(column), column, ids))
+        near = self._access.fetch_near(sa.select(column), column, ids)
+        return frozenset(row[0] for row in near).intersection(ids)
 
     def patients(self, ids: Collection[int] | None = None) -> Iterator[pd.DataFrame]:
         """Return canonical patients in pages, by id; all when no ids are given."""

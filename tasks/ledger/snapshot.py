@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,21 @@ __all__ = ["AppliedIndex", "Snapshot", "upsert_applied"]
 
 #: What an ``AppliedRow`` is made of, in its order.
 ROW = ("source_id", "amo_id", "row_hash", "hashes", "scheme", "pipeline_id", "status_id", "is_primary")
+
+
+#: From so many ids on the whole table is read at once instead of list after list.
+MANY = 20_000
+
+
+def _numbers(connection: sa.Connection, query: sa.Select[Any]) -> npt.NDArray[np.int64]:
+    """Return columns of numbers, past SQLAlchemy's row objects, and never all rows as Python's."""
+    width = len(query.selected_columns)
+    cursor = connection.execute(query).cursor
+    parts = [np.empty((0, width), dtype=np.int64)]
+    while cursor is not None and (rows := cursor.fetchmany(MANY)):
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=width * len(rows))
+        parts.append(flat.reshape(-1, width))
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +109,63 @@ class Snapshot:
 
     database: Database
 
-    def applied_index(self, clinic_uid: str, kind: Kind) -> AppliedIndex:
-        """Return keys, row hashes and amoCRM ids of one kind, past SQLAlchemy's row objects for speed."""
+    def applied_index(self, clinic_uid: str, kind: Kind, ids: Collection[int] | None = None) -> AppliedIndex:
+        """Return keys, row hashes and amoCRM ids of one kind; all, or those of the given ids."""
         query = (
             sa.select(applied.c.source_id, applied.c.row_hash, applied.c.amo_id)
             .where(applied.c.clinic_uid == clinic_uid, applied.c.kind == kind.value)
             .order_by(applied.c.source_id)
         )
-        with self.database.read() as connection:
-            cursor = connection.execute(query).cursor
-            rows = cursor.fetchall() if cursor is not None else []
-        table = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        table = self._table(query, ids)
+        if ids is not None and len(ids) > MANY:
+            table = table[np.isin(table[:, 0], np.fromiter(ids, dtype=np.int64, count=len(ids)))]
         return AppliedIndex(table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
 
-    def applied_primaries(self, clinic_uid: str, ids: Collection[int]) -> dict[int, bool]:
-        """Return the frozen first-visit mark of deals that have one."""
-        found: dict[int, bool] = {}
+    def highest_applied(self, clinic_uid: str, kind: Kind) -> int:
+        """Return the highest amoCRM id of one kind, 0 when there is none."""
+        query = sa.select(sa.func.max(applied.c.amo_id)).where(
+            applied.c.clinic_uid == clinic_uid, applied.c.kind == kind.value
+        )
         with self.database.read() as connection:
-            for part in chunks(ids):
-                query = sa.select(applied.c.source_id, applied.c.is_primary).where(
+            return int(connection.execute(query).scalar() or 0)
+
+    def sources_of(self, clinic_uid: str, kind: Kind, amo_ids: Collection[int]) -> dict[int, int]:
+        """Return the source id of each amoCRM entity that is this clinic's."""
+        found: dict[int, int] = {}
+        with self.database.read() as connection:
+            for part in chunks(amo_ids):
+                query = sa.select(applied.c.amo_id, applied.c.source_id).where(
                     applied.c.clinic_uid == clinic_uid,
-                    applied.c.kind == Kind.LEAD.value,
-                    applied.c.source_id.in_(part),
-                    applied.c.is_primary.is_not(None),
+                    applied.c.kind == kind.value,
+                    applied.c.amo_id.in_(part),
                 )
-                found |= {int(key): bool(value) for key, value in connection.execute(query)}
+                found |= {int(amo_id): int(key) for amo_id, key in connection.execute(query)}
         return found
+
+    def applied_primaries(
+        self, clinic_uid: str, ids: Collection[int]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return the frozen first-visit mark of deals that have one; of all when many are asked for."""
+        query = (
+            sa.select(applied.c.source_id, applied.c.is_primary)
+            .order_by(applied.c.source_id)
+            .where(
+                applied.c.clinic_uid == clinic_uid,
+                applied.c.kind == Kind.LEAD.value,
+                applied.c.is_primary.is_not(None),
+            )
+        )
+        found = self._table(query, ids)
+        return found[:, 0].copy(), found[:, 1].astype(bool)
+
+    def _table(self, query: sa.Select[Any], ids: Collection[int] | None) -> npt.NDArray[np.int64]:
+        """Return columns of numbers of all rows, or of those of few ids, by id."""
+        with self.database.read() as connection:
+            if ids is None or len(ids) > MANY:
+                return _numbers(connection, query)
+            parts = [query.where(applied.c.source_id.in_(part)) for part in chunks(ids)]
+            empty = np.empty((0, len(query.selected_columns)), dtype=np.int64)
+            return np.concatenate([empty, *(_numbers(connection, part) for part in parts)])
 
     def applied_rows(self, clinic_uid: str, kind: Kind, ids: Collection[int]) -> dict[int, AppliedRow]:
         """Return the full snapshot of the given ids; unknown ids are absent."""

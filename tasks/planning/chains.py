@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from tasks.frames import Status
@@ -20,14 +21,14 @@ NO_SHOW = "no_show"
 
 def links(appointments: pd.DataFrame) -> dict[int, int]:
     """Return which appointment each one replaced."""
-    pairs = zip(appointments["appointment_id"], appointments["rescheduled_from_id"], strict=True)
-    return {int(child): int(parent) for child, parent in pairs if not pd.isna(parent)}
+    moved = appointments[["appointment_id", "rescheduled_from_id"]].dropna().astype("int64")
+    return dict(zip(moved["appointment_id"].tolist(), moved["rescheduled_from_id"].tolist(), strict=True))
 
 
 def roots(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) -> dict[int, int]:
     """Return the first row of each appointment's chain; links that were not read are given."""
     known = links(appointments) if parents is None else parents
-    return {int(key): _root(int(key), known) for key in appointments["appointment_id"]}
+    return {key: _root(key, known) for key in appointments["appointment_id"].tolist()}
 
 
 def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) -> pd.DataFrame:
@@ -49,18 +50,20 @@ def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = Non
         * ``stage_key`` (str): the status, or ``no_show`` for a cancelled appointment nobody came to.
     """
     parents = {**links(appointments), **(parents or {})}
-    deals = appointments.assign(
-        root_id=appointments["appointment_id"].map(roots(appointments, parents)).astype("int64"),
-        stage_key=appointments["status"].where(
-            ~(appointments["is_no_show"] & (appointments["status"] == Status.CANCELLED)), NO_SHOW
-        ),
+    keys = appointments["appointment_id"].to_numpy(dtype="int64")
+    root_ids, moved = keys.copy(), np.flatnonzero(np.isin(keys, list(parents)))
+    root_ids[moved] = [_root(key, parents) for key in keys[moved].tolist()]
+    cancelled = (appointments["status"] == Status.CANCELLED).to_numpy(dtype=bool)
+    superseded = np.isin(keys, list(parents.values()))
+    # By root, then by rank; the rows themselves are copied once.
+    order = np.lexsort((-keys, cancelled, superseded, root_ids))
+    ordered = root_ids[order]
+    is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(order)]
+    latest = appointments.iloc[order[is_first]].reset_index(drop=True)
+    missed = latest["is_no_show"] & (latest["status"] == Status.CANCELLED)
+    return latest.assign(
+        root_id=root_ids[order[is_first]], stage_key=latest["status"].where(~missed, NO_SHOW)
     )
-    superseded = deals["appointment_id"].isin(set(parents.values()))
-    ranked = deals.assign(_superseded=superseded, _cancelled=deals["status"] == Status.CANCELLED).sort_values(
-        ["root_id", "_superseded", "_cancelled", "appointment_id"], ascending=[True, True, True, False]
-    )
-    latest = ranked.drop_duplicates("root_id", keep="first")
-    return latest.drop(columns=["_superseded", "_cancelled"]).reset_index(drop=True)
 
 
 def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> dict[int, int]:
@@ -75,9 +78,11 @@ def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> dict[int, int]:
     Returns:
         The broken row, by the row that it holds.
     """
-    good_ids = {int(key) for key in good["appointment_id"]}
     held: dict[int, int] = {}
     parents = links(appointments)
+    if not parents:
+        return held
+    good_ids = set(good["appointment_id"].tolist())
     superseded = set(parents.values())
     for child in parents.keys() - good_ids - superseded:
         key = child

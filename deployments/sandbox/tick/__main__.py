@@ -193,10 +193,10 @@ def _show(parts: Sequence[Part], road: str, output: Output, save: Path | None) -
             f"{power['time']}, {power['memory']}" if is_last and power["time"] else "",
         )
     rows.caption = (
-        "Seconds of the processor, of the run only; the first query's are those of its process from the start, "
-        "imports included. A tick reads again what changed in the last quarter of an hour. Memory is that of "
-        "the run, and with what its process had loaded before. amoCRM is asked nothing. Where the time goes on "
-        "the smallest clinic, [before](benchmarks/tick-before.txt) it was made faster and "
+        "Seconds of the processor, of the run only; the first query's are those of its process from the "
+        "start, imports included. A tick reads again what changed in the last quarter of an hour. Memory is "
+        "that of the run, and with what its process had loaded before. amoCRM is asked nothing. Where the "
+        "time goes on the smallest clinic, [before](benchmarks/tick-before.txt) it was made faster and "
         "[after](benchmarks/tick-after.txt)."
     )
     rows.caption_justify = "left"
