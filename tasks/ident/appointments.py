@@ -51,6 +51,10 @@ class Bill:
         self.debt = _added(self.debt, debt)
 
 
+#: The bill of a reception without an order.
+NOTHING = Bill()
+
+
 class AppointmentFrames:
     """Builds pages of the appointments frame."""
 
@@ -84,7 +88,7 @@ class AppointmentFrames:
             [names["cancel_reasons"].get(key) for key in columns["ID_ReceptionCancelReasons"]]
         )
         found = self._bills(columns["ID"])
-        bills = [found.get(key, Bill()) for key in columns["ID"]]
+        bills = [found.get(key, NOTHING) for key in columns["ID"]]
         frame = pd.DataFrame(
             {
                 "appointment_id": columns["ID"],

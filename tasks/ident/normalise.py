@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import phonenumbers
+import pyarrow as pa
 
 from tasks.frames import MONEY, Status
 
@@ -32,6 +33,7 @@ __all__ = [
     "no_shows",
     "phone",
     "sex",
+    "shown",
     "statuses",
     "text",
     "texts",
@@ -49,6 +51,9 @@ PLUS_LOST: Final = re.compile(r"(?:[1-69]\d{10}|\d{12,15})")
 MOBILE: Final = re.compile(r"(?:\+7|[78])?(9[0-24-9][0-9]{8})")
 BETWEEN: Final = str.maketrans("", "", " ()-")
 NO_SHOW_WORDS: Final = ("не явился", "не явилась", "неявка")
+#: What most columns hold; these need no look at every single value.
+TEXT_OR_NOTHING: Final = {str, type(None)}
+TIME_OR_NOTHING: Final = {datetime, type(None)}
 CENT: Final = Decimal("0.01")
 #: Codes seen in one source only; anything else is left out rather than guessed.
 SEXES: Final = {
@@ -65,8 +70,16 @@ def text(value: object) -> str | None:
 
 
 def texts(values: Sequence[object]) -> pd.Series:
-    """Clean a column of texts."""
-    return pd.Series([text(value) for value in values], dtype="str")
+    """Clean a column of texts, each of them once however often it stands there."""
+    if set(map(type, values)) <= TEXT_OR_NOTHING:
+        cleaned = {value: text(value) for value in set(values)}
+        return shown([cleaned[value] for value in values])
+    return shown([text(value) for value in values])
+
+
+def shown(values: Sequence[str | None]) -> pd.Series:
+    """Return a column of texts that are clean, past pandas' own look at each of them."""
+    return pd.Series(pd.array(pa.array(values, type=pa.large_string()), dtype="str"))
 
 
 @lru_cache(maxsize=200_000)
@@ -128,6 +141,8 @@ def days(values: Sequence[object]) -> pd.Series:
 
 def local_times(values: Sequence[object]) -> pd.Series:
     """Return clinic-local times; sentinels of older programs and nonsense years count as missing."""
+    if set(map(type, values)) <= TIME_OR_NOTHING:
+        return _believable(pd.Series(np.array(values, dtype="datetime64[us]")))
     column = pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object), errors="coerce"))
     return _believable(column.astype("datetime64[us]"))
 
@@ -161,8 +176,9 @@ def flags(values: Sequence[Any]) -> pd.Series:
 
 def sex(values: Sequence[Any]) -> pd.Series:
     """Return ``male``, ``female`` or nothing."""
-    shown = (None if value is None else SEXES.get(str(value).strip(" .").casefold()) for value in values)
-    return pd.Series(list(shown), dtype="str")
+    return shown(
+        [None if value is None else SEXES.get(str(value).strip(" .").casefold()) for value in values]
+    )
 
 
 def statuses(times: Callable[[str], pd.Series], reason_ids: pd.Series) -> pd.Series:

@@ -151,4 +151,4 @@ class PatientFrames:
 
 
 def _phones(values: Sequence[Any]) -> pd.Series:
-    return pd.Series([normalise.phone(value) for value in values], dtype="str")
+    return normalise.shown([normalise.phone(value) for value in values])

@@ -120,7 +120,7 @@ def configure(folder: Path, connection: Mapping[str, Any], present: datetime | N
 
 
 def _settings(folder: Path) -> Settings:
-    settings = Settings(home=folder, batch_size=BATCH)
+    settings = Settings(home=folder, batch_size=BATCH, workers=1)
     settings.prepare_home()
     return settings
 
