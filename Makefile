@@ -38,6 +38,7 @@ $(VENV)-rivals: deployments/sandbox/rivals/rivals.txt
 SAVE := --save docs/reference/benchmarks
 bench: $(STAMP) $(VENV)-datacompy $(VENV)-rivals odbc postgresql  ## Measure each part against a baseline, and make docs/reference/benchmarks.md of it
 	$(BIN)/python -m deployments.sandbox.starts $(SAVE)
+	$(BIN)/python -m deployments.sandbox.tick --growth 8 --profile docs/reference/benchmarks/tick-after.txt $(SAVE)
 	$(BIN)/python -m deployments.sandbox.parts $(SAVE)
 	$(BIN)/python -m deployments.sandbox.extraction $(SAVE)
 	$(BIN)/python -m deployments.sandbox.quality $(SAVE)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from expectations.suites import Rule, load_rules, load_suite
+from expectations.suites import Rule, judged_columns, load_rules, load_suite
 from expectations.thresholds import Thresholds
 from expectations.whole import Whole, measures
 from tasks.frames import FRAMES, Entity
@@ -113,7 +113,8 @@ def validate(
     judge = _Judge(verdict, frame[KEYS[entity]] if KEYS[entity] in frame else pd.Series(), set(accepted))
     for rule in load_rules(entity):
         judge.judge(rule, found[rule.code])
-    verdict.good = verdict.good[~judge.kept_back].reset_index(drop=True)
+    if judge.kept_back.any():
+        verdict.good = verdict.good[~judge.kept_back].reset_index(drop=True)
     return verdict
 
 
@@ -222,7 +223,7 @@ def _run(
 
     source = _context().data_sources.add_pandas("frames")
     definition = source.add_dataframe_asset(entity.value).add_batch_definition_whole_dataframe("whole")
-    batch = definition.get_batch({"dataframe": _checked(frame)})
+    batch = definition.get_batch({"dataframe": _checked(frame, judged_columns(entity))})
     with hold({name: pd.Index(list(keys)) for name, keys in references.items()}) as tokens:
         # A validation definition would say the same, and write suite and result into stores nobody reads.
         suite = load_suite(entity, {**NO_REFERENCES, **parameters, **tokens})
@@ -255,16 +256,23 @@ def _context() -> Any:
     )
 
 
-def _checked(frame: pd.DataFrame) -> pd.DataFrame:
+def _checked(frame: pd.DataFrame, judged: Collection[str] | None = None) -> pd.DataFrame:
     """Give times naive nanoseconds of UTC and money as floats, for the rules only.
 
     Bounds on other units are compared value by value in Python, zoned columns go through a conversion
-    upstream that pandas has deprecated, and decimals are no numbers to it.
+    upstream that pandas has deprecated, and decimals are no numbers to it. Nearly every rule copies the whole
+    frame upstream, so a column whose values no rule looks at says only where it is filled.
+
+    Args:
+        frame: Canonical frame of the entity.
+        judged: Columns whose values rules look at; all by default.
     """
     columns: dict[str, pd.Series] = {}
     for name, dtype in frame.dtypes.items():
         kind = str(dtype)
-        if kind.startswith("datetime64"):
+        if judged is not None and name not in judged:
+            columns[str(name)] = pd.Series(np.where(frame[name].notna(), 1, np.nan), dtype="float32")
+        elif kind.startswith("datetime64"):
             naive = frame[name].dt.tz_convert(None) if "UTC" in kind else frame[name]
             # What nanoseconds cannot hold is as far away as they reach, and as implausible.
             columns[str(name)] = naive.clip(EARLIEST, LATEST).astype("datetime64[ns]")  # type: ignore[call-overload]

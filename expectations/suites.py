@@ -10,7 +10,7 @@ from expectations.rules import Rule
 from tasks.errors import GuardError
 from tasks.frames import Entity
 
-__all__ = ["SUITES", "Rule", "load_rules", "load_suite"]
+__all__ = ["SUITES", "Rule", "judged_columns", "load_rules", "load_suite"]
 
 #: The rules of each suite.
 SUITES: Final[Mapping[Entity, tuple[Rule, ...]]] = {
@@ -22,6 +22,16 @@ SUITES: Final[Mapping[Entity, tuple[Rule, ...]]] = {
 def load_rules(entity: Entity) -> list[Rule]:
     """Return the rules of a suite in their order, without importing Great Expectations."""
     return list(SUITES[entity])
+
+
+def judged_columns(entity: Entity) -> frozenset[str]:
+    """Return the columns whose values the rules of a suite look at."""
+    found: set[str] = set()
+    for rule in SUITES[entity]:
+        named = [rule.arguments.get(name, ()) for name in ("column", "column_A", "column_B")]
+        lists = [rule.arguments.get(name, ()) for name in ("column_list", "columns")]
+        found |= {rule.column, *filter(None, named), *(name for names in lists for name in names)}
+    return frozenset(found - {""})
 
 
 def load_suite(entity: Entity, parameters: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.drift import resume_repaired
 from tasks.errors import GuardError
-from tasks.frames import Entity, empty_frame
+from tasks.frames import FRAMES, Entity, empty_frame
 from tasks.ident.access import chunks
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window
@@ -253,8 +253,14 @@ def next_full(now: datetime, hour: int) -> datetime:
 
 
 def _concat(entity: Entity, pages: Iterator[pd.DataFrame]) -> pd.DataFrame:
+    """Join pages column by column, letting go of each: never is everything there twice."""
     frames = [page for page in pages if len(page)]
-    return pd.concat(frames, ignore_index=True) if frames else empty_frame(entity)
+    if not frames:
+        return empty_frame(entity)
+    joined = {
+        name: pd.concat([page.pop(name) for page in frames], ignore_index=True) for name in FRAMES[entity]
+    }
+    return pd.DataFrame(joined, copy=False)
 
 
 def missing_twice(space: Workspace, kind: Kind) -> Collection[int]:

@@ -30,7 +30,7 @@ from tasks.planning.holding import (
     moves_of_the_past,
 )
 from tasks.rebaseline import adopt_marked, drop_settled_links
-from tasks.records import MAYBE_REMOVED, Action, Kind, PlanRow, Reject
+from tasks.records import DATA, MAYBE_REMOVED, Action, Kind, PlanRow, Reject
 from tasks.seen import SEEN, seen_now
 from tasks.withholding import hold_withheld, without_withheld
 from tasks.workspace import CardTable, Render, Workspace, workspace
@@ -40,6 +40,8 @@ __all__ = ["STEERING", "build_cards", "build_plan", "plan", "plan_contacts"]
 STEERING = frozenset({"patient_id", "stage"})
 #: Name of the clinic's setting that names the deals long over that were moved today.
 PAST_MOVES = "past_moves"
+#: Columns whose values are the keys of cards.
+KEYS: Final = {Kind.CONTACT: "patient_id", Kind.LEAD: "root_id"}
 #: Cards whose texts are made at once to be hashed.
 PAGE: Final = 50_000
 
@@ -89,8 +91,12 @@ def _contact_cards(space: Workspace) -> None:
 
 def _hashed(space: Workspace, kind: Kind, rows: pd.DataFrame, render: Render) -> pd.DataFrame:
     """Return the hashes of cards, whose texts are made and forgotten page by page."""
-    pages = [rows.iloc[start : start + PAGE] for start in range(0, max(1, len(rows)), PAGE)]
-    return pd.concat([space.hasher.hash_frame(kind, render(page)) for page in pages])
+    names = list(DATA[kind])
+    hashes = np.empty((len(rows), len(names)), dtype=np.int64)
+    for start in range(0, len(rows), PAGE):
+        page = space.hasher.hash_frame(kind, render(rows.iloc[start : start + PAGE]))
+        hashes[start : start + PAGE] = page[names].to_numpy()
+    return pd.DataFrame(hashes, index=pd.Index(rows[KEYS[kind]]), columns=names)
 
 
 def _deal_cards(space: Workspace) -> None:

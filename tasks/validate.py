@@ -183,7 +183,8 @@ def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: 
     good = verdict.good
     if entity is Entity.APPOINTMENT:
         held = held_back(frame, good)
-        good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
+        if held:
+            good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
         rejects |= {
             (key, CHAIN): Reject(entity.value, key, CHAIN, "rescheduled_from_id", held_by=holder)
             for key, holder in held.items()

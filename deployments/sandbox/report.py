@@ -26,6 +26,7 @@ ORDER: Final = (
     "updates",
     "latency",
     "starts",
+    "tick",
     "parts",
     "extraction",
     "quality",

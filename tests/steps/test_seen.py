@@ -68,6 +68,18 @@ def test_a_tick_without_news_judges_nothing(loaded: SandboxInstallation, judged:
     assert report.writes == 0
 
 
+def test_the_tick_after_a_full_read_judges_nothing(loaded: SandboxInstallation, judged: list[int]) -> None:
+    loaded.sync("full")
+    assert sum(judged) > 60, "the full read judged nothing: the test proves nothing"
+    judged.clear()
+    report = loaded.sync()
+    assert report.extracted["patients"] >= 1, "nothing was read again: the test proves nothing"
+    assert judged == []
+    clinic_of(loaded).latest_patient_corrected()
+    assert loaded.sync().applied["contacts"]["update"] == 1
+    assert judged == [1]
+
+
 def test_one_change_judges_one_row(loaded: SandboxInstallation, judged: list[int]) -> None:
     clinic_of(loaded).latest_patient_corrected()
     report = loaded.sync()
