@@ -144,16 +144,16 @@ class AppointmentFrames:
         column = TABLES["Orders"].c.ID_Receptions
         wanted = set(receptions)
         near = self._access.fetch_near(queries.orders(self._catalogue), column, receptions)
-        orders = [row for row in near if row.ID_Receptions in wanted]
-        ids = [row.ID for row in orders]
+        orders = [(key, reception, company) for key, reception, company in near if reception in wanted]
+        ids = [key for key, _reception, _company in orders]
         journal, lines = self._journal(ids), self._lines(ids)
         bills: dict[int, Bill] = {}
-        for order in orders:
-            bill = bills.setdefault(order.ID_Receptions, Bill())
-            bill.company = bill.company or order.ID_OwnCompanies
-            services, total = lines.get(order.ID, (None, None))
+        for key, reception, company in orders:
+            bill = bills.setdefault(reception, Bill())
+            bill.company = bill.company or company
+            services, total = lines.get(key, (None, None))
             bill.services = "; ".join(part for part in (bill.services, services) if part) or None
-            amount, debt = journal.get(order.ID, (None, None))
+            amount, debt = journal.get(key, (None, None))
             bill.add(total if amount is None else amount, debt)
         return bills
 

@@ -145,8 +145,9 @@ class PatientFrames:
         owed: dict[int, Decimal] = defaultdict(Decimal)
         if len(keys):
             column = TABLES["OrderPaymentsJournal"].c.ID_Patients
-            for row in self._between(queries.debts(self._catalogue), column, keys):
-                owed[row.ID_Patients] += row.Debt or Decimal()
+            for patient, debt in self._between(queries.debts(self._catalogue), column, keys):
+                if debt:
+                    owed[patient] += debt
         return normalise.money([owed[key] for key in keys])
 
 

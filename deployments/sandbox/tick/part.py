@@ -48,7 +48,8 @@ def main(
         typer.echo(json.dumps(transfer(folder)))
         return
     started = (json.load(sys.stdin) or {}).get("started") or time.time()
-    memory, watch, profiler = Memory(), Stopwatch(), cProfile.Profile()
+    # Of the processor, whatever else the machine does.
+    memory, watch, profiler = Memory(), Stopwatch(), cProfile.Profile(time.process_time)
     with nullcontext() if profile is None else profiler:
         with watch.stage("open"):
             space = open_run(folder, MODES[what])
