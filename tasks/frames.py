@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -29,6 +29,7 @@ __all__ = [
     "Status",
     "canonical",
     "empty_frame",
+    "text_column",
 ]
 
 
@@ -204,6 +205,16 @@ def canonical(frame: pd.DataFrame, entity: Entity) -> pd.DataFrame:
     columns = FRAMES[entity]
     cast = {name: frame[name].astype(dtype) for name, dtype in columns.items()}
     return pd.DataFrame(cast).reset_index(drop=True)
+
+
+def text_column(values: Any, index: pd.Index | None = None) -> pd.Series:
+    """Return a column of texts as Arrow has them, past pandas' own look at each.
+
+    Args:
+        values: An array of Arrow's, of texts or of what it writes as such.
+        index: The rows'.
+    """
+    return pd.Series(pd.array(values.cast(pa.large_string()), dtype="str"), index=index)
 
 
 def empty_frame(entity: Entity) -> pd.DataFrame:

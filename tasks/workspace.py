@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -74,7 +74,7 @@ class CardTable:
         return key in self.hashes.index
 
     def _place(self, key: int) -> int:
-        return int(self.hashes.index.get_loc(key))  # type: ignore[arg-type] - keys are unique
+        return cast("int", self.hashes.index.get_loc(key))  # of unique keys it is no slice and no mask
 
     def _rendered(self, block: int) -> dict[str, npt.NDArray[np.object_]]:
         """Return some cards column-wise as plain objects: one row of a frame takes a hundred times longer."""

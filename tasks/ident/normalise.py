@@ -21,7 +21,7 @@ import pandas as pd
 import phonenumbers
 import pyarrow as pa
 
-from tasks.frames import MONEY, Status
+from tasks.frames import MONEY, Status, text_column
 
 __all__ = [
     "birthday",
@@ -78,8 +78,8 @@ def texts(values: Sequence[object]) -> pd.Series:
 
 
 def shown(values: Sequence[str | None]) -> pd.Series:
-    """Return a column of texts that are clean, past pandas' own look at each of them."""
-    return pd.Series(pd.array(pa.array(values, type=pa.large_string()), dtype="str"))
+    """Return a column of texts that are clean."""
+    return text_column(pa.array(values, type=pa.large_string()))
 
 
 @lru_cache(maxsize=200_000)

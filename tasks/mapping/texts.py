@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.frames import CONTACT_DATA, LEAD_DATA
+from tasks.frames import CONTACT_DATA, LEAD_DATA, text_column
 from tasks.mapping.catalogue import PRIMARY_LABELS, SEX_LABELS, STATUS_LABELS
 from tasks.mapping.model import DEAL_NAME
 
@@ -74,7 +74,7 @@ def _render(values: pd.Series, name: str) -> pd.Series:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         rendered = _instants(values)
     elif isinstance(values.dtype, pd.ArrowDtype):
-        rendered = _text(pa.array(values.array), values.index)
+        rendered = text_column(pa.array(values.array), values.index)
     elif values.dtype.kind == "M":
         rendered = values.dt.strftime("%Y-%m-%d")
     elif values.dtype.kind == "b":
@@ -91,18 +91,14 @@ def _instants(values: pd.Series) -> pd.Series:
     stamps = values.dt.tz_convert(None).to_numpy().astype("datetime64[s]")
     written = pa.array(stamps).cast(pa.string())
     zulu = pc.binary_join_element_wise(pc.replace_substring(written, " ", "T"), "Z", "")
-    return _text(zulu, values.index)
-
-
-def _text(found: pa.Array | pa.ChunkedArray, index: pd.Index) -> pd.Series:
-    return pd.Series(pd.array(found.cast(pa.large_string()), dtype="str"), index=index)
+    return text_column(zulu, values.index)
 
 
 def _local(starts: pd.Series, zone: ZoneInfo, form: str) -> pd.Series:
     """Return times on the clinic's wall; many appointments begin at one time, which is written once."""
     codes, found = pd.factorize(starts)
-    written = pd.array(pd.DatetimeIndex(found).tz_convert(zone).strftime(form), dtype="str")
-    return pd.Series(written.take(codes, allow_fill=True), index=starts.index)
+    written = pd.Series(pd.DatetimeIndex(found).tz_convert(zone).strftime(form), dtype="str")
+    return written.reindex(codes).set_axis(starts.index)  # what is missing has the code -1
 
 
 def _names(deals: pd.DataFrame, zone: ZoneInfo, deal_name: str) -> pd.Series:
@@ -124,7 +120,8 @@ def _names(deals: pd.DataFrame, zone: ZoneInfo, deal_name: str) -> pd.Series:
     for part in deal_name.split(SEPARATOR):
         # Text, name, text, name, …, text.
         literals = re.split(r"\{(\w+)\}", part)
-        text, is_empty = nothing + literals[0], len(literals) > 1
+        text = nothing + literals[0]
+        is_empty: Any = len(literals) > 1
         for name, literal in zip(literals[1::2], literals[2::2], strict=True):
             part_of = known[name]() if name in known else deals.get(name, nothing)
             values = part_of.astype("str").fillna("")

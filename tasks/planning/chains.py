@@ -59,11 +59,11 @@ def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = Non
     order = np.lexsort((-keys, cancelled, superseded, root_ids))
     ordered = root_ids[order]
     is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(order)]
-    latest = appointments.iloc[order[is_first]].reset_index(drop=True)
+    latest: pd.DataFrame = appointments.iloc[order[is_first]].reset_index(drop=True)
     missed = latest["is_no_show"] & (latest["status"] == Status.CANCELLED)
-    return latest.assign(
-        root_id=root_ids[order[is_first]], stage_key=latest["status"].where(~missed, NO_SHOW)
-    )
+    latest["root_id"] = ordered[is_first]
+    latest["stage_key"] = latest["status"].where(~missed, NO_SHOW)
+    return latest
 
 
 def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> dict[int, int]:
