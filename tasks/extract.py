@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -116,6 +117,8 @@ def read_changes(space: Workspace) -> None:
     _count_patients(space)
     if space.full:
         _note_latest(space, changes)
+        # A million ids that nobody needs any more.
+        space.changes = replace(changes, patients=frozenset(), appointments=frozenset())
     else:
         leave_out_seen(space, due_patients, due_appointments, known)
 

@@ -193,21 +193,26 @@ def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: 
         # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
         rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
     if not space.dry_run:
-        waiting = {(key, PATIENT_BACK) for key in good.iloc[:, 0].tolist()}
-        _clear_stale(space, entity, frame.iloc[:, 0].tolist(), rejects.keys() | waiting)
+        _clear_stale(space, entity, frame.iloc[:, 0], good.iloc[:, 0], rejects.keys())
         space.ledger.add_rejects(space.uid, list(rejects.values()))
     return good
 
 
 def _clear_stale(
-    space: Workspace, entity: Entity, read: Collection[int], reasons: Collection[tuple[int, str]]
+    space: Workspace, entity: Entity, read: pd.Series, good: pd.Series, reasons: Collection[tuple[int, str]]
 ) -> None:
-    """Forget what was wrong with the rows read now and is no more; what still is keeps its first date."""
-    fresh = set(read)
+    """Forget what was wrong with the rows read now and is no more; what still is keeps its first date.
+
+    A good row goes on waiting for its patient.
+    """
+    listed = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == entity.value]
+    keys = {reject.source_id for reject in listed}
+    fresh, passed = (set(column[column.isin(list(keys))].tolist()) for column in (read, good))
+    waiting = {(key, PATIENT_BACK) for key in passed}
     stale: dict[str, set[int]] = {}
-    for _uid, reject in space.ledger.rejects(space.uid):
-        settled = (reject.source_id, reject.reason) not in reasons
-        if reject.entity == entity.value and reject.source_id in fresh and settled:
+    for reject in listed:
+        row = (reject.source_id, reject.reason)
+        if reject.source_id in fresh and row not in reasons and row not in waiting:
             stale.setdefault(reject.reason, set()).add(reject.source_id)
     for reason, keys in stale.items():
         space.ledger.clear_rejects(space.uid, entity.value, keys, reason)

@@ -82,8 +82,9 @@ def held_back(appointments: pd.DataFrame, good: pd.DataFrame) -> dict[int, int]:
     parents = links(appointments)
     if not parents:
         return held
-    good_ids = set(good["appointment_id"].tolist())
     superseded = set(parents.values())
+    keys = good["appointment_id"]
+    good_ids = set(keys[keys.isin(list(parents.keys() | superseded))].tolist())
     for child in parents.keys() - good_ids - superseded:
         key = child
         while key in parents and parents[key] not in held:

@@ -174,7 +174,7 @@ def _show(parts: Sequence[Part], road: str, output: Output, save: Path | None) -
     powers = exponents(parts)
     rows = table(
         f"A tick and a full read without changes, {road}",
-        *("patients + appointments", "run", "read", *(f"{step}, s" for step in STEPS), "processor, s"),
+        *("patients + appointments", "run", "read", "seconds", f"of them {', '.join(STEPS)}"),
         *("by the clock, s", "memory, MB", "with libraries, MB", "first query, s"),
         "grows by the power of (time, memory)",
     )
@@ -184,8 +184,8 @@ def _show(parts: Sequence[Part], road: str, output: Output, save: Path | None) -
             f"{part.patients} + {part.appointments}",
             part.run,
             " + ".join(map(str, part.found["read"].values())),
-            *(f"{part.processor[step]:.2f}" for step in STEPS),
             f"{part.seconds:.2f}",
+            ", ".join(f"{part.processor[step]:.2f}" for step in STEPS),
             f"{sum(part.clock.values()):.2f}",
             f"{part.peak_mb:.0f}",
             f"{part.highest_mb:.0f}",
@@ -195,9 +195,8 @@ def _show(parts: Sequence[Part], road: str, output: Output, save: Path | None) -
     rows.caption = (
         "Seconds of the processor, of the run only; the first query's are those of its process from the "
         "start, imports included. A tick reads again what changed in the last quarter of an hour. Memory is "
-        "that of the run, and with what its process had loaded before. amoCRM is asked nothing. Where the "
-        "time goes on the smallest clinic, [before](benchmarks/tick-before.txt) it was made faster and "
-        "[after](benchmarks/tick-after.txt)."
+        "that of the run, and with what its process had loaded before. amoCRM is asked nothing. What was "
+        "done about it, with profiles of before and after: docs/explanation/what-a-tick-costs.md."
     )
     rows.caption_justify = "left"
     data = {
