@@ -258,8 +258,8 @@ def next_full(now: datetime, hour: int) -> datetime:
 def _concat(entity: Entity, pages: Iterator[pd.DataFrame]) -> pd.DataFrame:
     """Join pages column by column, letting go of each: never is everything there twice."""
     frames = [page for page in pages if len(page)]
-    if not frames:
-        return empty_frame(entity)
+    if len(frames) < 2:
+        return frames[0] if frames else empty_frame(entity)
     joined = {
         name: pd.concat([page.pop(name) for page in frames], ignore_index=True) for name in FRAMES[entity]
     }
