@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from tasks.basis import BASIS, DUE
 from tasks.errors import ConfigurationError, LeaseHeldError, LedgerUnavailableError
 from tasks.ledger import backup
-from tasks.ledger.database import HEAD, Database
+from tasks.ledger.database import Database
 from tasks.ledger.erasures import ErasureRecord, keep_erasures
 from tasks.ledger.hashing import SCHEME, key_check
 from tasks.ledger.store import Ledger
@@ -154,12 +154,15 @@ class _Decided:
 
 
 def _decided(current: Ledger) -> _Decided:
+    """Read it also from a ledger of another version: it is replaced before it was migrated."""
+    return _Decided(_legible(current.erasures), _legible(lambda: current.settings_named(BASIS, DUE)))
+
+
+def _legible(read: Callable[[], list[Any]]) -> list[Any]:
     try:
-        if current.database.revision() != HEAD:
-            return _Decided()
-        return _Decided(current.erasures(), current.settings_named(BASIS, DUE))
+        return read()
     except (DatabaseError, LedgerUnavailableError):
-        return _Decided()  # damaged, as above
+        return []  # damaged, as above, or of a version that had no such table
 
 
 def _settle(connection: Connection, *, tokens: dict[str, int], decided: _Decided) -> None:

@@ -8,7 +8,9 @@ nothing left.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from time import time
 from typing import Final
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from tasks.errors import RowError
 from tasks.events import emit
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import IdentReader, Window
+from tasks.ledger.erasures import ErasureRecord
 from tasks.ledger.store import Ledger
 from tasks.loading.erase import Clear, clear_cards, clear_notes, own_notes
 from tasks.loading.ports import Card, Change, Load, Remote, sent_by_us
@@ -39,7 +42,6 @@ __all__ = [
     "Erasing",
     "Visits",
     "carry_out",
-    "erasing_id",
     "finish_erasures",
     "look",
     "tell",
@@ -47,6 +49,9 @@ __all__ = [
 ]
 
 LETTERS: Final = {Kind.CONTACT: "P", Kind.LEAD: "A"}
+#: What amoCRM refuses is sent again by each run for so many seconds, then once in so many: ticks come often.
+AT_FIRST: Final = 3600.0
+AGAIN: Final = 3600.0
 #: What a plan row of a card that is cleared says it changes.
 ERASED: Final = ("erased",)
 
@@ -139,6 +144,9 @@ def carry_out(erasing: Erasing, patient_id: int, unknown: Mapping[Kind, Collecti
     Raises:
         IdentAmocrmError: When the run cannot go on; the erasure stays open.
     """
+    # Under ids of its own: what a run plans and how that ends are compared at its end.
+    own = f"{_prefix(patient_id)}{uuid4().hex[:20]}"
+    erasing = replace(erasing, load=replace(erasing.load, run_id=own))
     visits = erasing.visits(patient_id)
     found = _find(erasing, patient_id, visits or Visits())
     book = AmoDestination(erasing.client)
@@ -170,7 +178,7 @@ def carry_out(erasing: Erasing, patient_id: int, unknown: Mapping[Kind, Collecti
 def finish_erasures(space: Workspace, load: Load) -> None:
     """Go on with erasures that did not end, before anything else of a run is done."""
     uid = space.uid
-    waiting = [one.patient_id for one in space.ledger.erasures(uid) if one.finished_at is None]
+    waiting = [one for one in space.ledger.erasures(uid) if one.finished_at is None]
     if not waiting:
         return
     lead_fields = read_custom_fields(space.client, "leads")
@@ -181,21 +189,21 @@ def finish_erasures(space: Workspace, load: Load) -> None:
         with database_errors(space.connection):
             return visits_of(space.reader, patient_id)
 
-    # Under an id of its own: what this run plans and how that ends are compared at its end.
-    own = replace(load, run_id=erasing_id())
-    erasing = Erasing(space.ledger, own, space.client, eraser, visits)
-    for patient_id in waiting:
-        try:
-            done = carry_out(erasing, patient_id, space.unknown)
-        except RowError:
-            done = Erased(patient_id)  # amoCRM refuses a card of one person: the others are still sent
+    erasing = Erasing(space.ledger, load, space.client, eraser, visits)
+    for one in waiting:
+        patient_id = one.patient_id
+        done = Erased(patient_id)
+        if _is_due(space.ledger, one):
+            # amoCRM may refuse a card of one person: the others are still sent.
+            with suppress(RowError):
+                done = carry_out(erasing, patient_id, space.unknown)
         if done.finished:
             tell(space.ledger, uid, space.clinic.name, done)
             space.warnings += _told_left(done)
         else:
             space.warnings.append(
-                f"Patient {patient_id} was to be erased, and something is still in amoCRM. The next "
-                "run tries again."
+                f"Patient {patient_id} was to be erased, and something is still in amoCRM. It is "
+                "tried again: by each run of the first hour, then once an hour."
             )
 
 
@@ -207,9 +215,15 @@ def _told_left(done: Erased) -> list[str]:
     )
 
 
-def erasing_id() -> str:
-    """Return an id for the attempts and outcomes of an erasure."""
-    return f"erase-{uuid4().hex[:30]}"
+def _prefix(patient_id: int) -> str:
+    """Return how the ids begin under which the attempts and outcomes of an erasure stand."""
+    return f"erase-{patient_id}-"
+
+
+def _is_due(ledger: Ledger, one: ErasureRecord) -> bool:
+    """Tell whether a run tries once more; one that sent nothing was not refused, it waits for an answer."""
+    now, last = time(), ledger.last_clearing(one.clinic_uid, _prefix(one.patient_id))
+    return last is None or now - one.asked_at < AT_FIRST or now - last >= AGAIN
 
 
 def tell(ledger: Ledger, clinic_uid: str, name: str, done: Erased) -> None:

@@ -13,7 +13,7 @@ from tasks.amocrm.custom_fields import read_custom_fields
 from tasks.amocrm.pipelines import read_pipelines
 from tasks.connections import open_destination, open_source
 from tasks.destination import AmoDestination, MappedCards
-from tasks.erasing import LETTERS, Erased, Erasing, Visits, carry_out, erasing_id, look, tell, visits_of
+from tasks.erasing import LETTERS, Erased, Erasing, Visits, carry_out, look, tell, visits_of
 from tasks.errors import ConfigurationError, IdentAmocrmError, LeaseHeldError, NotConnectedError
 from tasks.events import emit
 from tasks.gate import live_account
@@ -219,7 +219,7 @@ def _load(
 ) -> Load:
     key = settings.installation_key()
     return Load(
-        run_id=erasing_id(),
+        run_id="erase",  # each patient's clearing has ids of its own
         clinic_uid=record.clinic_uid,
         account_id=account_id,
         destination=AmoDestination(client),

@@ -73,6 +73,15 @@ class Erasures:
         """Return the patients who are never transferred."""
         return frozenset(one.patient_id for one in self.erasures(clinic_uid))
 
+    def last_clearing(self, clinic_uid: str, run_prefix: str) -> float | None:
+        """Return when an erasure last sent something, epoch seconds; ``None`` where it never did."""
+        query = sa.select(sa.func.max(attempt.c.started_at)).where(
+            attempt.c.clinic_uid == clinic_uid, attempt.c.run_id.startswith(run_prefix, autoescape=True)
+        )
+        with self.database.read() as connection:
+            moment: float | None = connection.execute(query).scalar()
+        return moment
+
     def lift_erasure(self, clinic_uid: str, patient_id: int) -> bool:
         """Remove a tombstone and make the patient due; returns whether there was one.
 

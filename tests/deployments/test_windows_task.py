@@ -15,6 +15,7 @@ from deployments.systemd.unit import STOP_SECONDS
 from deployments.windows.task import SCRIPT, ScheduledTask, default_home, powershell
 from tasks.errors import ConfigurationError
 
+ROOT = Path(__file__).parents[2]
 TEXT = SCRIPT.read_text(encoding="utf-8")
 START = [
     "powershell.exe",
@@ -127,6 +128,65 @@ def test_the_script_agrees_with_the_code() -> None:
     for needed in ("-AtStartup", "IgnoreNew", "-RestartCount", "-ExecutionTimeLimit ([TimeSpan]::Zero)"):
         assert needed in TEXT
     assert TEXT.index("New-Item -ItemType File -Path $sign") < TEXT.index("Stop-ScheduledTask -InputObject")
+
+
+def body(function: str) -> str:
+    """The lines of a function of the script."""
+    (found,) = re.findall(rf"^function {function} \{{\n(.+?)^\}}", TEXT, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def in_this_order(text: str, *parts: str) -> None:
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_the_state_is_for_the_service_the_system_and_administrators_only() -> None:
+    access = body("Set-HomeAccess")
+    (command,) = re.findall(r"& icacls\.exe (.+?) \| Out-Null", access)
+    assert command.split() == [
+        *("$Folder", "/inheritance:r", "/grant:r"),
+        *(f'"*${{{sid}}}$full"' for sid in ("SidSystem", "SidAdministrators", "Sid")),
+    ]
+    assert "$full = ':(OI)(CI)F'" in access, "also of what is made in it later"
+    assert "if ($LASTEXITCODE -ne 0) { throw" in access
+    assert set(re.findall(r"S-1-[-0-9]+", TEXT)) == {"S-1-5-18", "S-1-5-19", "S-1-5-20", "S-1-5-32-544"}
+    in_this_order(body("Install-Up"), "Set-HomeAccess $folder $sid", "Initialize-Home", "Start-ScheduledTask")
+
+
+def test_an_update_ends_the_old_version_before_it_starts_the_new_one() -> None:
+    in_this_order(
+        body("Install-Up"),
+        "if ($old) { Stop-Up $old }",
+        "if (Test-Up $folder) { throw",
+        "Register-ScheduledTask -TaskName $Name -TaskPath '\\' -Force",
+        "Start-ScheduledTask",
+    )
+    in_this_order(body("Stop-Up"), "Disable-ScheduledTask", "$sign -Force | Out-Null", "Stop-ScheduledTask")
+
+
+def test_uninstalling_ends_it_and_leaves_neither_task_nor_variable() -> None:
+    in_this_order(
+        body("Uninstall-Up"),
+        "Stop-Up $task",
+        "Unregister-ScheduledTask -TaskName $Name",
+        "SetEnvironmentVariable('IDENT_AMOCRM_HOME', $null, 'Machine')",
+    )
+
+
+def test_the_page_tells_every_step_in_words_that_exist() -> None:
+    page = (ROOT / "docs/how-to/install-windows.md").read_text(encoding="utf-8")
+    (offered,) = re.findall(r"\[ValidateSet\((.+)\)\]", TEXT)
+    actions = set(re.findall(r"-Action (\w+)", page))
+    assert {"stop"} <= actions <= {word.strip("'") for word in offered.split(", ")}
+    (update,) = re.findall(r"^\| update \| (.+) \|$", page, re.MULTILINE)
+    in_this_order(update, "back up", "stop it", "`pip install`", "step 4 again")
+    (back,) = re.findall(r"^\| go back \| (.+) \|$", page, re.MULTILINE)
+    in_this_order(back, "stop it", "`pip install`", "`restore`", "step 4 again")
+    for command in ("install --dry-run", "install", "status", "uninstall"):
+        assert f"ident-amocrm service {command}" in page
+        assert command.split()[0] in TEXT
+    assert {"--keep-state", "--wipe-state"} <= set(re.findall(r"--\w+-state", page))
 
 
 def test_the_script_is_plain_ascii() -> None:

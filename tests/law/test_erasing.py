@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 from deployments.cli.main import app
 from deployments.sandbox.amocrm.server import StandIn
 from deployments.sandbox.compare import sqlite_rows
-from tasks import backup, erasure, lease, mappings
+from tasks import backup, erasing, erasure, lease, mappings
 from tasks.amocrm.requester import Requester
 from tasks.errors import AuthenticationError, ConfigurationError
 from tasks.ledger.database import Database
@@ -292,6 +293,35 @@ def test_what_amocrm_refuses_stays_open_and_disturbs_no_run(person: Person) -> N
     assert any("was to be erased" in line for line in report.warnings)
     assert report.planned["contacts"] == {"create": 0, "update": 0}
     assert place.crm.admin("faults") == []
+    place.sync()
+    assert rows_of(person) == {}
+    assert [one.finished_at is None for one in place.ledger.erasures()] == [False]
+
+
+def test_what_amocrm_refuses_for_good_is_told_by_each_run_and_sent_once_an_hour(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = person.place
+    refused = {"mode": "status", "status": 400, "method": "PATCH", "path_prefix": "/api/v4/contacts"}
+    place.crm.admin("faults", {**refused, "count": 100})
+
+    def tried() -> int:
+        before = sum(fault["count"] for fault in place.crm.admin("faults"))
+        assert any("was to be erased" in line for line in place.sync().warnings)
+        return int(before - sum(fault["count"] for fault in place.crm.admin("faults")))
+
+    erase(person)
+    assert [tried(), tried()] == [1, 1], "by each run of the first hour"
+    clock = time.time() + 3700
+    monkeypatch.setattr(erasing, "time", lambda: clock)
+    assert tried() == 1
+    clock = time.time() + 60
+    with place.ledger.database.write() as link:
+        link.execute(sa.text("UPDATE erasure SET asked_at = asked_at - 4000"))
+    assert [tried() for _ in range(3)] == [0, 0, 0]
+    assert not erase(person).finished, "the command tries at once"
+    clock = time.time() + 3700
+    place.crm.admin("faults", method="DELETE")
     place.sync()
     assert rows_of(person) == {}
     assert [one.finished_at is None for one in place.ledger.erasures()] == [False]

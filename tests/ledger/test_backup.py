@@ -225,6 +225,27 @@ def test_a_restore_brings_no_basis_back_that_was_withdrawn_since(
         check_basis(restored, record)
 
 
+@pytest.mark.parametrize("version", ["0005", "9999"])
+def test_a_ledger_of_another_version_keeps_what_was_decided(
+    version: str, settings: Settings, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator restores right after an update, or goes back to an earlier version."""
+    monkeypatch.setattr("tasks.events.emit_event", lambda **_parts: None)
+    record = ledger.connection("north")
+    attest(ledger, record, Basis.CONSENT, by="Юрист")
+    path = backup(settings, ledger, tmp_path / "b.zip")
+    ledger.erase("u", [77], by="Юрист")
+    withdraw(ledger, record, by="Юрист")
+    with ledger.database.write() as link:
+        link.execute(sa.text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+    ledger.close()
+    restore(settings, path)
+    with closing(Ledger(settings.ledger_url)) as restored:
+        assert restored.erased("u") == {5, 77}
+        with pytest.raises(TransferRefusedError, match="Nobody attested"):
+            check_basis(restored, record)
+
+
 def test_a_restore_waits_for_a_run(settings: Settings, ledger: Ledger, tmp_path: Path) -> None:
     path = backup(settings, ledger, tmp_path / "b.zip")
     token = ledger.acquire_lease("u", "run", 60)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,10 +20,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tasks.errors import ConfigurationError
-from tasks.ledger.database import MIGRATIONS, Database
+from tasks.ledger.backup import read_manifest
+from tasks.ledger.database import HEAD, MIGRATIONS, Database
 from tasks.ledger.store import Ledger
 from tasks.ledger.tables import metadata
 from tasks.records import Action, AppliedRow, Batch, Kind, Outcome, OutcomeState
+from tests.support.previous_version import stand_in_source
 
 REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
 #: What the columns of a table hold.
@@ -102,6 +107,25 @@ def test_nothing_is_lost_and_the_work_goes_on(url: str, revision: str) -> None:
         receipt = AppliedRow(Kind.CONTACT, 7, 70, 3, {})
         ledger.acknowledge(attempt.id, [receipt], [Outcome("new", Kind.CONTACT, 7, OutcomeState.APPLIED)])
         assert ledger.applied_rows("u", Kind.CONTACT, [7])[7].amo_id == 70
+
+
+def test_the_stand_in_for_the_previous_version_leaves_an_older_ledger(tmp_path: Path) -> None:
+    """tests/deployments/test_lifecycle.py upgrades from it where there is no history to build from."""
+    previous = stand_in_source(tmp_path / "source")
+    ledger, backup = tmp_path / "ledger.db", tmp_path / "backup.zip"
+    program = (
+        "import sys; from pathlib import Path; from tasks.ledger.store import Ledger; "
+        "from tasks.ledger.backup import write_backup; ledger = Ledger(sys.argv[1]).open(); "
+        "write_backup(ledger.database, Path(sys.argv[2]), scheme=1, key_check='')"
+    )
+    around = {**os.environ, "PYTHONPATH": str(previous.source)}
+    command = [sys.executable, "-c", program, f"sqlite:///{ledger}", str(backup)]
+    subprocess.run(command, env=around, cwd=previous.source, check=True)
+    with closing(Database(f"sqlite:///{ledger}")) as left:
+        assert left.revision() == previous.revision
+        assert read_manifest(backup).revision == previous.revision
+        left.migrate()
+        assert left.revision() == HEAD
 
 
 def test_an_older_program_leaves_a_newer_ledger_alone(url: str) -> None:
