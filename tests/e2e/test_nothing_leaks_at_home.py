@@ -197,7 +197,10 @@ def traces(persons: list[dict[str, Any]]) -> Traces:
     undated = [row for row in persons if not row["Birthday"]]
     texts = {CARD: "comment of a card", VISIT: "comment of a visit", CANCELLED: "comment of a cancellation"}
     secrets = {TOKEN: "amoCRM's token", PASSWORD: "the database's password"}
-    return Traces.of([*dated, *undated], ZoneInfo(TIMEZONE)).with_phrases(texts | secrets)
+    everybody = Traces.of([*dated, *undated], ZoneInfo(TIMEZONE)).with_phrases(texts | secrets)
+    # Nobody's: the birthday that IDENT writes where it knows none, and by which the rule about that is
+    # explained; the phone of a defect, which Prefect's description of its Secret block has for an example.
+    return everybody.without([date(1900, 1, 1)], ["1234567890"])
 
 
 def test_no_file_gives_anybody_away(day: Day) -> None:

@@ -86,10 +86,12 @@ class Traces:
                 if abs(moment) >= SMALLEST_MOMENT:
                     self.numbers.setdefault(moment, who)
 
-    def without(self, ordinary: Iterable[date]) -> Traces:
-        """Leave out days that stand in files for another reason."""
+    def without(self, ordinary: Iterable[date], phones: Iterable[str] = ()) -> Traces:
+        """Leave out days, and the last ten digits of phones, that stand in files for another reason."""
         for day in ordinary:
             self.days.pop(day, None)
+        for digits in phones:
+            self.phones.pop(digits, None)
         return self
 
     def with_phrases(self, phrases: Mapping[str, str]) -> Traces:
