@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,10 @@ class Running:
 
     def logs(self) -> str:
         texts = [path.read_text(encoding="utf-8")[-3000:] for path in self.home.rglob("*.log")]
+        with suppress(requests.RequestException):
+            latest = {"sort": "EXPECTED_START_TIME_DESC", "limit": 20}
+            for run in self.ask("flow_runs/filter", latest):
+                texts.append(f"{run['name']}: {run['state']['name']} since {run['state']['timestamp']}")
         return "\n---\n".join(texts)
 
 
