@@ -124,7 +124,7 @@ def _difference(space: Workspace, kind: Kind) -> list[PlanRow]:
     mapping = space.settled_mapping()
     rules = mapping.contact if kind is Kind.CONTACT else mapping.lead
     transferred = {rule.datum for rule in rules if rule.policy is not Policy.NEVER} | STEERING
-    refused = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == kind.value]
+    refused = [reject for _uid, reject in space.ledger.rejects(space.uid, kind.value)]
     parked = {reject.source_id: reject.data_hash for reject in refused if reject.data_hash}
     decided = space.ledger.released_keys(space.uid, MAYBE_REMOVED).get(kind, frozenset())
     undecided = {reject.source_id for reject in refused if reject.reason == MAYBE_REMOVED} - decided
@@ -155,7 +155,7 @@ def _clear_settled(space: Workspace, kind: Kind) -> None:
 
     No plan row will ever say so. A card that was missing is looked for when a person asks.
     """
-    listed = [row for _uid, row in space.ledger.rejects(space.uid) if row.entity == kind.value]
+    listed = [row for _uid, row in space.ledger.rejects(space.uid, kind.value)]
     table = space.cards[kind]
     here = [row for row in listed if row.source_id in table and row.field != "patient_id"]
     if space.dry_run or not here:
@@ -226,11 +226,7 @@ def _keep_back(space: Workspace, rows: list[PlanRow]) -> list[PlanRow]:
             Reject(entity, key, PATIENT_BACK, "patient_id", held_by=space.owners.get(key)) for key in back
         ]
         space.ledger.add_rejects(space.uid, listed)
-        waiting = {
-            row.source_id
-            for _uid, row in space.ledger.rejects(space.uid)
-            if (row.entity, row.reason) == (entity, PATIENT_BACK)
-        }
+        waiting = {row.source_id for _uid, row in space.ledger.rejects(space.uid, entity, PATIENT_BACK)}
         free = {key for key in waiting - left_out if key in space.owners}
         space.ledger.clear_rejects(space.uid, entity, free, PATIENT_BACK)
     return [row for row in rows if row.kind is not Kind.LEAD or row.source_id not in left_out]

@@ -205,7 +205,7 @@ def _clear_stale(
 
     A good row goes on waiting for its patient.
     """
-    listed = [reject for _uid, reject in space.ledger.rejects(space.uid) if reject.entity == entity.value]
+    listed = [reject for _uid, reject in space.ledger.rejects(space.uid, entity.value)]
     keys = {reject.source_id for reject in listed}
     fresh, passed = (set(column[column.isin(list(keys))].tolist()) for column in (read, good))
     waiting = {(key, PATIENT_BACK) for key in passed}

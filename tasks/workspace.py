@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
@@ -69,6 +70,8 @@ class CardTable:
         self._rows, self._render = rows, render
         # Rows are asked for one by one and mostly in their order, by several threads.
         self._block = lru_cache(maxsize=KEPT_BLOCKS)(self._rendered)
+        # All who send begin in the same block: one of them makes its texts, and no text is made eight times.
+        self._lock = Lock()
 
     def __contains__(self, key: int) -> bool:
         return key in self.hashes.index
@@ -87,7 +90,9 @@ class CardTable:
     def texts(self, key: int) -> dict[str, str | None]:
         """Return the texts of one card."""
         block, place = divmod(self._place(key), BLOCK)
-        return {name: column[place] for name, column in self._block(block).items()}
+        with self._lock:
+            columns = self._block(block)
+        return {name: column[place] for name, column in columns.items()}
 
     def hashes_of(self, key: int) -> dict[str, int]:
         """Return the hashes of one card."""

@@ -278,16 +278,20 @@ class Journal:
         self, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
     ) -> None:
         """Forget rejects of rows that are good now, or those of one reason."""
-        found = [row for _uid, row in self.rejects(clinic_uid) if reason in {None, row.reason}]
-        if good := {row.source_id for row in found if row.entity == entity} & set(ids):
+        if not ids:
+            return
+        found = {row.source_id for _uid, row in self.rejects(clinic_uid, entity, reason)}
+        if good := found & set(ids):
             with self.database.write() as connection:
                 _clear_rejects(connection, clinic_uid, entity, good, reason)
 
-    def rejects(self, clinic_uid: str | None = None) -> list[tuple[str, Reject]]:
-        """Return rejects with their clinic, by entity and id."""
+    def rejects(
+        self, clinic_uid: str | None = None, entity: str | None = None, reason: str | None = None
+    ) -> list[tuple[str, Reject]]:
+        """Return rejects with their clinic, by entity and id; only those of what is named."""
         query = sa.select(reject).order_by(reject.c.clinic_uid, reject.c.entity, reject.c.source_id)
-        if clinic_uid is not None:
-            query = query.where(reject.c.clinic_uid == clinic_uid)
+        asked = {reject.c.clinic_uid: clinic_uid, reject.c.entity: entity, reject.c.reason: reason}
+        query = query.where(*(column == value for column, value in asked.items() if value is not None))
         with self.database.read() as connection:
             rows = connection.execute(query).mappings().all()
         return [
