@@ -74,14 +74,16 @@ def apply_plan(space: Workspace) -> Load:
         IdentAmocrmError: What stopped the run; the rows not sent are deferred.
     """
     if space.ahead is None:
-        run, sent = open_load(space), 0
+        run, rows = open_load(space), space.plan
+        card_of = _prepare(space, run, rows)
     else:
-        run, sent = space.ahead.run, len(space.ahead.rows)
+        run, rows = space.ahead.run, space.plan[len(space.ahead.rows) :]
+        card_of = _prepare(space, run, rows)  # while the last contacts are under way
         wait([space.ahead.sending])
         if run.stopped is None:
             space.ahead.sending.result()  # a defect, which no run goes on after
     _move_silent(space)
-    send_rows(space, run, space.plan[sent:])
+    load_plan(run, rows, card_of, lambda: space.ledger.settled(space.run_id))
     return run
 
 
@@ -91,11 +93,16 @@ def send_rows(space: Workspace, run: Load, rows: Sequence[PlanRow]) -> None:
     Raises:
         IdentAmocrmError: What stopped the run; the rows not sent are deferred.
     """
+    load_plan(run, rows, _prepare(space, run, rows), lambda: space.ledger.settled(space.run_id))
+
+
+def _prepare(space: Workspace, run: Load, rows: Sequence[PlanRow]) -> Callable[[PlanRow], Card]:
+    """Ask the ledger for all that sending these rows needs; return what makes the card of one."""
     owners = {space.owners[row.source_id] for row in rows if row.source_id in space.owners}
     index = space.ledger.applied_index(space.uid, Kind.CONTACT, owners)
-    run.contact_ids = {
-        int(key): int(amo_id) for key, amo_id in zip(index.source_ids, index.amo_ids, strict=True)
-    }
+    known_contacts = dict(zip(index.source_ids.tolist(), index.amo_ids.tolist(), strict=True))
+    with run.lock:
+        run.contact_ids = known_contacts | run.contact_ids
     _claim(space, rows)
     known = {
         kind: space.ledger.applied_rows(
@@ -113,7 +120,7 @@ def send_rows(space: Workspace, run: Load, rows: Sequence[PlanRow]) -> None:
         pending = unacknowledged.get(row.kind, {}).get(row.source_id, ())
         return replace(_card(space, row, known), unacknowledged=pending)
 
-    load_plan(run, rows, card, lambda: space.ledger.settled(space.run_id))
+    return card
 
 
 def _card(space: Workspace, row: PlanRow, known: dict[Kind, dict[int, AppliedRow]]) -> Card:

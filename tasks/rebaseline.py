@@ -12,7 +12,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -214,10 +216,15 @@ def _refusal(space: Workspace, counted: dict[str, Any]) -> GuardError:
 
 def _read_everything(space: Workspace) -> Found:
     """Read all contacts and deals of the account once, in pages."""
-    space.all_contacts = list(contacts.iterate_contacts(space.client))
+    deals = leads.iterate_leads(space.client)
+    with ThreadPoolExecutor(1, thread_name_prefix="deals") as pool:
+        # Asked while contacts are read: a first run waits for both, and finds nothing.
+        first = pool.submit(next, deals, None)
+        space.all_contacts = list(contacts.iterate_contacts(space.client))
     found = Found()
     _sort(space, found, Kind.CONTACT, space.all_contacts)
-    _sort(space, found, Kind.LEAD, leads.iterate_leads(space.client))
+    one = first.result()
+    _sort(space, found, Kind.LEAD, deals if one is None else chain([one], deals))
     return found
 
 
