@@ -278,9 +278,7 @@ class Journal:
         self, clinic_uid: str, entity: str, ids: Collection[int], reason: str | None = None
     ) -> None:
         """Forget rejects of rows that are good now, or those of one reason."""
-        if not ids:
-            return
-        found = {row.source_id for _uid, row in self.rejects(clinic_uid, entity, reason)}
+        found = {row.source_id for _uid, row in self.rejects(clinic_uid, entity, reason)} if ids else set()
         if good := found & set(ids):
             with self.database.write() as connection:
                 _clear_rejects(connection, clinic_uid, entity, good, reason)
