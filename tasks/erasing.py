@@ -223,7 +223,8 @@ def _prefix(patient_id: int) -> str:
 def _is_due(ledger: Ledger, one: ErasureRecord) -> bool:
     """Tell whether a run tries once more; one that sent nothing was not refused, it waits for an answer."""
     now, last = time(), ledger.last_clearing(one.clinic_uid, _prefix(one.patient_id))
-    return last is None or now - one.asked_at < AT_FIRST or now - last >= AGAIN
+    # A moment that is still to come was written by a clock that was set back since.
+    return last is None or now - one.asked_at < AT_FIRST or not 0 <= now - last < AGAIN
 
 
 def tell(ledger: Ledger, clinic_uid: str, name: str, done: Erased) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 import pandas as pd
 import pytest
 
 from expectations.gate import _parameters, validate
-from expectations.suites import load_rules, load_suite
+from expectations.suites import judged_columns, load_rules, load_suite
 from expectations.thresholds import Thresholds
 from expectations.whole import Whole
 from tasks.frames import FRAMES, Entity, canonical, empty_frame
@@ -161,3 +162,20 @@ def test_results_count_what_was_checked_and_what_failed() -> None:
     counts = {rule.code: (checked, failing) for rule, checked, failing in verdict.results}
     assert set(counts) == {rule.code for rule in load_rules(Entity.PATIENT)}
     assert (counts["email_shape"], counts["name_present"], counts["columns"]) == ((3, 2), (3, 0), (1, 0))
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for one in value.values() for text in _texts(one))
+    elif isinstance(value, Collection):
+        yield from (text for one in value for text in _texts(one))
+
+
+@pytest.mark.parametrize("entity", list(Entity))
+def test_a_rule_sees_the_values_of_every_column_that_it_names(entity: Entity) -> None:
+    """Of the others Great Expectations is told only where they are filled."""
+    named = {text for rule in load_rules(entity) for text in _texts(rule.arguments)} & set(FRAMES[entity])
+    assert named
+    assert named <= judged_columns(entity) < set(FRAMES[entity])
