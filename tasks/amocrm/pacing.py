@@ -6,7 +6,8 @@ machine share a file, those of several machines a row of the ledger, which is ha
 Turns are handed out ahead, ``1 / rate`` apart, and whoever waits for one wakes late: by a millisecond, by
 twenty on a busy machine, by seconds in a process that was stopped. Did the late one start beside a punctual
 one, a second would hold a request more than the rate. So the start itself is written down too, at the last
-moment, and nobody starts sooner than ``1 / rate`` after it: lateness moves all who follow.
+moment, and nobody starts sooner than ``1 / rate`` after it: lateness moves all who follow. What a request
+needs besides its turn is asked before that moment, for the same reason: amoCRM counts arrivals.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ LONGEST_PENALTY = 60.0
 STARTED, FULL = float("-inf"), float("inf")
 #: How long who finds the queue full waits before asking again.
 QUEUE_SECONDS = 1.0
+#: So long before its turn a request is asked whether it may leave; the ledger answers in some milliseconds.
+ASKED_AHEAD = 0.05
+#: An answer older than this is asked for again: the process was stopped in between.
+ANSWER_HOLDS = 1.0
 
 
 class _State(NamedTuple):
@@ -96,17 +101,26 @@ class Pacer:
         self._own = _State()
         self._ahead = 0.0  # the clock that all share, as seen from ours
 
-    def wait(self) -> None:
-        """Wait for a turn, and start."""
+    def wait(self, may_leave: Callable[[], None] | None = None) -> None:
+        """Wait for a turn, and start.
+
+        Args:
+            may_leave: Asked just before the start; raises where the request may not leave.
+        """
         while True:
-            turn, due = self._taken()
+            turn, due = self._taken(at_once=may_leave is None)
+            asked_at = turn
             # Further behind its turn: somebody was told 429, or many are late. Then there is another turn.
             while turn <= due <= turn + self._gap:
-                delay = due - self._now()
-                if delay > 0:
-                    self._sleep(delay)
+                if may_leave is not None:
+                    self._sleep_until(due - ASKED_AHEAD)
+                    may_leave()
+                    asked_at = self._now()
+                self._sleep_until(due)
                 due = self._started(turn)
             if due == STARTED:
+                if may_leave is not None and self._now() > asked_at + ANSWER_HOLDS:
+                    may_leave()
                 return
             if due == FULL:
                 self._sleep(QUEUE_SECONDS)
@@ -122,8 +136,8 @@ class Pacer:
 
         self._change(hold)
 
-    def _taken(self) -> tuple[float, float]:
-        """Take the next turn, and start if it is now; return it, and when to try to start."""
+    def _taken(self, *, at_once: bool) -> tuple[float, float]:
+        """Take the next turn, and start if that is now and may be; return it, and when to try to start."""
         turn, due = 0.0, FULL
 
         def take(state: _State, now: float) -> _State:
@@ -133,7 +147,9 @@ class Pacer:
             if turn > soonest and turn + self._gap > soonest + LONGEST_QUEUE:
                 due = FULL  # a longer queue would not be believed
                 return state
-            due, after = self._start(state._replace(next_turn=turn + self._gap), turn, now)
+            due, after = turn, state._replace(next_turn=turn + self._gap)
+            if at_once:
+                due, after = self._start(after, turn, now)
             return after
 
         self._change(take)
@@ -158,6 +174,11 @@ class Pacer:
             return due, state
         late = min(max(0.0, now - due), self._gap)
         return STARTED, _State(now, state.next_turn + late, state.paused_until)
+
+    def _sleep_until(self, moment: float) -> None:
+        delay = moment - self._now()
+        if delay > 0:  # and no longer than a turn can be away: the clock may have been set back
+            self._sleep(min(delay, LONGEST_PENALTY + LONGEST_QUEUE))
 
     def _now(self) -> float:
         return self._clock() + self._ahead

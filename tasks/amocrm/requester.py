@@ -182,12 +182,11 @@ class Requester:
             )
         except OSError as error:  # every exception of requests is one
             return _unanswered(call, error)
-        self._pacer.wait()
-        if call.verb != "GET":
-            self.before_write()
+        writes = call.verb != "GET"
+        self._pacer.wait(self.before_write if writes else None)
         with self._lock:
             self.requests += 1
-            self.writes += call.verb != "GET"
+            self.writes += writes
         started = time.monotonic()
         try:
             response = session.send(

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tasks.amocrm.pacing import FORMAT, Pacer
+from tasks.errors import LeaseHeldError
 
 
 def starts(pacer: Pacer, clock: Any, number: int) -> list[float]:
@@ -97,6 +98,52 @@ def test_threads_never_get_the_same_start(clock: Any) -> None:
     for thread in threads:
         thread.join()
     assert sorted(waited) == pytest.approx([0.2 * number for number in range(1, 20)], abs=1e-3)
+
+
+def test_asking_before_the_start_moves_no_start(clock: Any, path: Path | None) -> None:
+    pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)
+    began = clock.now
+    moments = []
+    for _ in range(6):
+        pacer.wait(lambda: clock.sleep(0.04))
+        moments.append(clock.now)
+    assert moments[0] == pytest.approx(began + 0.04, abs=1e-6)  # nothing to hide it behind
+    assert gaps(moments) == pytest.approx([0.2] * 5, abs=1e-6)
+
+
+def test_a_long_answer_is_a_late_start_and_moves_all_who_follow(clock: Any, path: Path | None) -> None:
+    pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)
+    moments = starts(pacer, clock, 3)
+    pacer.wait(lambda: clock.sleep(0.15))
+    moments += [clock.now, *starts(pacer, clock, 2)]
+    assert gaps(moments) == pytest.approx([0.2, 0.2, 0.3, 0.2, 0.2], abs=1e-6)
+
+
+def test_who_may_not_leave_does_not_start(clock: Any, path: Path | None) -> None:
+    def lost() -> None:
+        raise LeaseHeldError(problem="lost", remedy="none", code="lost")
+
+    pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)
+    moments = starts(pacer, clock, 2)
+    with pytest.raises(LeaseHeldError):
+        pacer.wait(lost)
+    moments += starts(pacer, clock, 1)
+    assert gaps(moments) == pytest.approx([0.2, 0.4], abs=1e-6)  # its turn has passed
+
+
+def test_who_was_stopped_after_the_answer_asks_again(clock: Any) -> None:
+    asked: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if asked:
+            clock.now += 60  # the lid was closed
+
+    pacer = Pacer(5, clock=clock, sleep=sleep)
+    pacer.wait()
+    pacer.wait(lambda: asked.append(clock.now))
+    assert len(asked) == 2
+    assert asked[1] == clock.now > asked[0] + 60
 
 
 def test_a_penalty_holds_everybody_and_does_not_add_up(clock: Any, tmp_path: Path) -> None:
