@@ -40,6 +40,8 @@ STARTED, FULL = float("-inf"), float("inf")
 QUEUE_SECONDS = 1.0
 #: So long before its turn a request is asked whether it may leave; the ledger answers in some milliseconds.
 ASKED_AHEAD = 0.05
+#: A start may take so long to be written down.
+WRITING = 0.005
 #: An answer older than this is asked for again: the process was stopped in between.
 ANSWER_HOLDS = 1.0
 
@@ -147,12 +149,14 @@ class Pacer:
             if turn > soonest and turn + self._gap > soonest + LONGEST_QUEUE:
                 due = FULL  # a longer queue would not be believed
                 return state
-            due, after = turn, state._replace(next_turn=turn + self._gap)
+            # A start of long ago would make this turn look like one of a clock that was set back.
+            last_start = max(state.last_start, now - self._gap)
+            due, after = turn, _State(last_start, turn + self._gap, state.paused_until)
             if at_once:
                 due, after = self._start(after, turn, now)
             return after
 
-        self._change(take)
+        self._noted(self._change(take), due)
         return turn, due
 
     def _started(self, turn: float) -> float:
@@ -165,8 +169,18 @@ class Pacer:
             due, after = self._start(state, turn, max(now, turn))
             return after if due != STARTED else after._replace(last_start=now)
 
-        self._change(start)
+        self._noted(self._change(start), due)
         return due
+
+    def _noted(self, ago: float, due: float) -> None:
+        """Let a start that was long in writing count from the end of that: its request leaves now."""
+
+        def correct(state: _State, now: float) -> _State:
+            late = min(ago, self._gap)
+            return state._replace(last_start=max(state.last_start, now), next_turn=state.next_turn + late)
+
+        if due == STARTED and ago > WRITING:
+            self._change(correct)
 
     def _start(self, state: _State, turn: float, now: float) -> tuple[float, _State]:
         due = max(turn, state.last_start + self._gap, state.paused_until)
@@ -183,36 +197,42 @@ class Pacer:
     def _now(self) -> float:
         return self._clock() + self._ahead
 
-    def _change(self, change: Callable[[_State, float], _State]) -> _State:
-        """Apply a change to the shared state, under the lock of threads and that of processes."""
+    def _change(self, change: Callable[[_State, float], _State]) -> float:
+        """Apply a change to the state that all share; return how many seconds ago it was."""
+        at = 0.0
+
+        def timed(state: _State, now: float) -> _State:
+            nonlocal at
+            at = self._clock()
+            return change(state if state.believable(now) else _State(), now)
+
+        self._apply(timed)
+        return self._clock() - at
+
+    def _apply(self, change: Callable[[_State, float], _State]) -> None:
+        """Apply a change under the lock of threads and that of processes."""
         with self._lock:
             if self._shared is not None:
-                numbers, now = self._shared.change(
-                    lambda before, now: self._changed(_State(*before), change, now)
-                )
+                _, now = self._shared.change(lambda before, now: change(_State(*before), now))
                 self._ahead = now - self._clock()
-                return _State(*numbers)
+                return
             if self._file_lock is not None and self._path is not None:
                 try:
                     with self._file_lock:
-                        return self._change_file(self._path, change)
+                        self._change_file(self._path, change)
                 except OSError as error:
                     # A full disk must not stop a transfer: from here on only this process is paced.
                     _log.warning("The pace file cannot be used: %s.", type(error).__name__)
                     self._file_lock = None
-            self._own = self._changed(self._own, change, self._clock())
-            return self._own
+                else:
+                    return
+            self._own = change(self._own, self._clock())
 
-    def _change_file(self, path: Path, change: Callable[[_State, float], _State]) -> _State:
+    def _change_file(self, path: Path, change: Callable[[_State, float], _State]) -> None:
         try:
             before = _State(*FORMAT.unpack(path.read_bytes()))
         except (FileNotFoundError, struct.error):
             before = _State()
-        after = self._changed(before, change, self._clock())
+        after = change(before, self._clock())
         if after != before:
             path.write_bytes(FORMAT.pack(*after))
-        return after
-
-    @staticmethod
-    def _changed(state: _State, change: Callable[[_State, float], _State], now: float) -> _State:
-        return change(state if state.believable(now) else _State(), now)

@@ -146,6 +146,48 @@ def test_who_was_stopped_after_the_answer_asks_again(clock: Any) -> None:
     assert asked[1] == clock.now > asked[0] + 60
 
 
+def test_a_turn_is_kept_while_its_request_is_asked(clock: Any, path: Path | None) -> None:
+    pacer = Pacer(5, path, clock=clock, sleep=clock.sleep)
+    starts(pacer, clock, 1)
+    clock.now += 3600
+    began = clock.now
+    moments: list[float] = []
+
+    def meanwhile() -> None:
+        if not moments:
+            moments.extend(starts(pacer, clock, 1))
+
+    pacer.wait(meanwhile)
+    moments.append(clock.now)
+    assert [moment - began for moment in moments] == pytest.approx([0.2, 0.4], abs=1e-6)
+
+
+class SlowPace:
+    """Others' numbers, each change of which takes a while to come back."""
+
+    def __init__(self, clock: Any, seconds: list[float]) -> None:
+        self.numbers, self.clock, self.seconds = (0.0, 0.0, 0.0), clock, seconds
+
+    def change(
+        self, change: Callable[[tuple[float, float, float], float], tuple[float, float, float]]
+    ) -> tuple[tuple[float, float, float], float]:
+        now = self.clock.now
+        self.numbers = change(self.numbers, now)
+        self.clock.now += self.seconds.pop(0) if self.seconds else 0.0
+        return self.numbers, self.clock.now
+
+
+def test_a_start_that_was_long_in_writing_counts_from_its_end(clock: Any) -> None:
+    place = SlowPace(clock, [0, 0, 0, 0.05])  # two changes to a start: the turn, and the start
+    pacer = Pacer(5, place, clock=clock, sleep=clock.sleep)
+    moments = []
+    for _ in range(5):
+        pacer.wait(lambda: None)
+        moments.append(clock.now)
+    assert not place.seconds
+    assert gaps(moments) == pytest.approx([0.25, 0.2, 0.2, 0.2], abs=1e-6)
+
+
 def test_a_penalty_holds_everybody_and_does_not_add_up(clock: Any, tmp_path: Path) -> None:
     first = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
     second = Pacer(5, tmp_path / "pace", clock=clock, sleep=clock.sleep)
