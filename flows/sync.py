@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from prefect import flow
 
-from tasks.ahead import ahead_stopped, send_contacts, warm_up
+from tasks.ahead import ahead_stopped, read_early, send_contacts, warm_up
 from tasks.connections import open_ledger
 from tasks.extract import extract
 from tasks.gate import gate
@@ -49,6 +49,7 @@ def sync(
         with recorded(run_id, clinic, mode, ledger, job="sync", dry_run=dry_run):
             warm_up(ledger, clinic)
             gate(run_id, clinic, mode, dry_run=dry_run)
+            read_early(run_id)
             with timed(run_id, "settle"):
                 settle(run_id)
                 compare_anew(run_id, confirmed=rebaseline)

@@ -6,6 +6,7 @@ longer; what is done while contacts are under way costs nothing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.data_docs import show_verdicts
 from tasks.errors import GuardError, RunStoppedError
-from tasks.extract import MARK, read_patients
+from tasks.extract import MARK, read_first, read_patients
 from tasks.ledger.store import Ledger
 from tasks.load import open_load, send_rows
 from tasks.loading.engine import ask_highest
@@ -26,7 +27,10 @@ from tasks.records import Kind
 from tasks.validate import validate_patients
 from tasks.workspace import Ahead, Workspace, workspace
 
-__all__ = ["ahead_stopped", "send_contacts", "start_ahead", "warm_up"]
+__all__ = ["ahead_stopped", "read_early", "send_contacts", "start_ahead", "warm_up"]
+
+#: Seconds that a thread at work keeps the interpreter to itself while others wait to send.
+PROMPT = 0.001
 
 
 def warm_up(ledger: Ledger, clinic: str) -> None:
@@ -52,6 +56,7 @@ def start_ahead(space: Workspace) -> int:
     """
     stored = space.ledger.watermark(space.uid) or {}
     if space.dry_run or space.rehearsal or space.rebaseline or space.adopted or MARK in stored:
+        space.early = None
         return 0
     run = open_load(space)
     with _background() as pool:
@@ -63,6 +68,14 @@ def start_ahead(space: Workspace) -> int:
         space.ledger.save_plan(space.run_id, space.uid, rows)
         space.ahead = Ahead(rows, run, pool.submit(send_rows, space, run, rows))
     return len(rows)
+
+
+def read_early(run_id: str) -> None:
+    """Begin to read the patients of a first load while amoCRM is asked what it has of this clinic."""
+    space = workspace(run_id)
+    if not space.dry_run and MARK not in (space.ledger.watermark(space.uid) or {}):
+        with _background() as pool:
+            space.early = pool.submit(read_first, space)
 
 
 @contextmanager
@@ -78,9 +91,12 @@ def _background() -> Iterator[ThreadPoolExecutor]:
 @contextmanager
 def ahead_stopped(run_id: str) -> Iterator[None]:
     """Let nothing be on its way any more when the steps inside fail: the batches under way are finished."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(PROMPT)  # what is read and planned meanwhile must not make a request late
     try:
         yield
     finally:
+        sys.setswitchinterval(usual)
         ahead = workspace(run_id).ahead
         if ahead is not None and not ahead.sending.done():
             ahead.run.stopped = ahead.run.stopped or RunStoppedError(

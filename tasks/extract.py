@@ -27,7 +27,7 @@ from tasks.validate import judges_rows
 from tasks.waived import due_by_waivers, needs_full_read
 from tasks.workspace import Workspace, workspace
 
-__all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes", "read_patients"]
+__all__ = ["FULL_DUE", "MARK", "SUSPECTS", "extract", "read_changes", "read_first", "read_patients"]
 
 #: Keys of the stored watermark.
 MARK, FULL_DUE = "mark", "full_due_at"
@@ -40,15 +40,23 @@ MANY = 20_000
 KINDS = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
 
 
+def read_first(space: Workspace) -> tuple[Changes, pd.DataFrame]:
+    """Find out what a first load has to read, and read all patients; asks neither ledger nor amoCRM."""
+    changes = space.reader.everything(Window(space.launch.start, space.launch.end))
+    return changes, _concat(Entity.PATIENT, space.reader.patients(None))
+
+
 def read_patients(space: Workspace) -> None:
-    """Find out what has to be read, and read all patients of a first load; ``read_changes`` reads the rest.
+    """Take all patients of a first load, read by now or here; ``read_changes`` reads the rest.
 
     Raises:
         GuardError: When a full read misses more known rows than the shrink limit allows.
     """
-    _begin(space)
     with database_errors(space.connection):
-        space.patients = _concat(Entity.PATIENT, space.reader.patients(None))
+        changes, patients = space.early.result() if space.early else read_first(space)
+    space.early = None
+    _begin(space, changes)
+    space.patients = patients
     _leave_out_erased(space)
     _count_patients(space)
 
@@ -68,13 +76,13 @@ def _count_patients(space: Workspace) -> None:
     space.extracted["patients"] = len(space.patients)
 
 
-def _begin(space: Workspace) -> Changes:
+def _begin(space: Workspace, first: Changes | None = None) -> Changes:
     """Find out what has to be read, once; a full read is guarded before anything of it may be sent."""
     if space.changes is None:
         resume_repaired(space)
         _release_after_change(space)
         with database_errors(space.connection):
-            space.changes, space.full = _changed(space)
+            space.changes, space.full = (first, True) if first else _changed(space)
             if space.full:
                 space.gone = _gone(space)
     return space.changes

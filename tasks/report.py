@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -73,6 +74,11 @@ def build_report(space: Workspace) -> SyncReport:
             remedy="This is a defect: please report it with the run id; the rows stay due.",
             code="unaccounted",
         )
+    planned = _tally(space, None)
+    if states[OutcomeState.APPLIED] == len(space.plan):
+        applied = planned
+    else:
+        applied = _tally(space, space.ledger.settled(space.run_id, OutcomeState.APPLIED))
     return SyncReport(
         clinic=space.clinic.name,
         run_id=space.run_id,
@@ -80,8 +86,8 @@ def build_report(space: Workspace) -> SyncReport:
         extracted=dict(space.extracted),
         invalid=space.invalid,
         incomplete=space.incomplete,
-        planned=_tally(space, None),
-        applied=_tally(space, space.ledger.settled(space.run_id, OutcomeState.APPLIED)),
+        planned=planned,
+        applied=applied,
         rejected=states[OutcomeState.REJECTED],
         deferred=states[OutcomeState.DEFERRED],
         ambiguous=states[OutcomeState.AMBIGUOUS],
@@ -109,19 +115,17 @@ def _shown(row: PlanRow) -> dict[str, Any]:
 
 
 def _tally(space: Workspace, chosen: set[tuple[Kind, int]] | None) -> dict[str, Any]:
-    rows = [row for row in space.plan if chosen is None or (row.kind, row.source_id) in chosen]
-
-    def count(kind: Kind, *actions: Action) -> int:
-        return sum(row.kind is kind and (not actions or row.action in actions) for row in rows)
-
+    rows = Counter(
+        (row.kind, row.action) for row in space.plan if chosen is None or (row.kind, row.source_id) in chosen
+    )
     return {
         "contacts": {
-            "create": count(Kind.CONTACT, Action.CREATE),
-            "update": count(Kind.CONTACT, Action.UPDATE),
+            "create": rows[Kind.CONTACT, Action.CREATE],
+            "update": rows[Kind.CONTACT, Action.UPDATE],
         },
-        "leads": {action.value: count(Kind.LEAD, action) for action in Action},
-        "links": count(Kind.LINK),
-        "notes": count(Kind.NOTE),
+        "leads": {action.value: rows[Kind.LEAD, action] for action in Action},
+        "links": sum(rows[Kind.LINK, action] for action in Action),
+        "notes": sum(rows[Kind.NOTE, action] for action in Action),
     }
 
 

@@ -174,6 +174,7 @@ class Workspace:
     starts: Mapping[int, pd.Timestamp] = field(default_factory=dict)
     silent: dict[Kind, list[int]] = field(default_factory=dict)
     plan: list[PlanRow] = field(default_factory=list)
+    early: Future[tuple[Changes, pd.DataFrame]] | None = None  # see tasks.extract.read_first
     ahead: Ahead | None = None  # contacts of a first load, on their way while appointments are read
     compared: dict[Kind, Comparison] = field(default_factory=dict)
     looked_at: dict[Kind, int] = field(default_factory=dict)  # entities of amoCRM that were compared

@@ -252,9 +252,10 @@ class IdentReader:
     # ---- frames ----------------------------------------------------------------------------------------
 
     def _dictionaries(self) -> Dictionaries:
-        if self._known is None:
-            self._known = Dictionaries.read(self.catalogue, self._access.fetch)
-        return self._known
+        known = self._known  # another thread may begin a read, and forget them
+        if known is None:
+            known = self._known = Dictionaries.read(self.catalogue, self._access.fetch)
+        return known
 
     def names(self) -> dict[str, list[str]]:
         """Return what appointments can name: branches and members of staff."""

@@ -121,7 +121,7 @@ class Told:
 
 def transfer(job: Job, told: Told) -> None:
     """The steps of ``flows.sync.sync``, without Prefect around them."""
-    from tasks.ahead import ahead_stopped, start_ahead
+    from tasks.ahead import ahead_stopped, read_early, start_ahead
     from tasks.breaker import trip
     from tasks.extract import read_changes
     from tasks.gate import pass_gate
@@ -136,6 +136,7 @@ def transfer(job: Job, told: Told) -> None:
     ledger.start_run(run_id, record.clinic_uid, job.mode, by="faults")
     try:
         space = pass_gate(run_id, CLINIC, job.mode, dry_run=False)
+        read_early(run_id)
         recover_attempts(space)
         told.unknown = sum(len(keys) for keys in space.unknown.values())
         space.rebaseline = job.rebaseline

@@ -24,7 +24,7 @@ from deployments.sandbox.clinic.store import SqliteStore, write_sqlite
 from deployments.sandbox.compare import differences, sqlite_rows
 from deployments.sandbox.proofs import Witness
 from tasks import basis, blocks, configure, connections, events
-from tasks.ahead import ahead_stopped, start_ahead
+from tasks.ahead import ahead_stopped, read_early, start_ahead
 from tasks.amocrm.pacing import Pacer
 from tasks.errors import NotConnectedError
 from tasks.extract import read_changes
@@ -113,6 +113,7 @@ class SandboxInstallation:
     @staticmethod
     def _steps(space: Workspace, *, rebaseline: bool) -> None:
         dry_run = space.dry_run
+        read_early(space.run_id)
         if not dry_run:
             recover_attempts(space)
         space.rebaseline = rebaseline
