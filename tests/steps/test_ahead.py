@@ -14,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from deployments.sandbox.amocrm.server import StandIn
+from tasks.amocrm import contacts
 from tasks.destination import AmoDestination
-from tasks.errors import GuardError, LeaseHeldError, PaymentRequiredError
+from tasks.errors import DatabaseUnavailableError, GuardError, LeaseHeldError, PaymentRequiredError
 from tasks.ident.reader import IdentReader
 from tasks.records import Kind, OutcomeState
 from tests.faults.clinic import Clinic
@@ -87,6 +89,45 @@ def test_contacts_arrive_before_the_first_appointment_is_read(
     )
     again = connected.sync()
     assert (again.writes, sum(again.planned["leads"].values())) == (0, 0)
+
+
+def test_patients_are_read_while_amocrm_is_asked_what_it_has(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Event()
+    read, ask = IdentReader.patients, contacts.iterate_contacts
+
+    def patients(reader: IdentReader, ids: Any) -> Iterator[pd.DataFrame]:
+        begun.set()
+        return read(reader, ids)
+
+    def asked(*arguments: Any, **options: Any) -> Any:
+        assert begun.wait(LONG), "nobody reads while amoCRM is asked"
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(IdentReader, "patients", patients)
+    monkeypatch.setattr(contacts, "iterate_contacts", asked)
+    report = connected.sync()
+    assert report.planned == report.applied
+    assert begun.is_set()
+
+
+def test_a_database_that_fails_then_stops_the_run_with_nothing_sent(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = sa.exc.OperationalError("SELECT", {}, sqlite3.OperationalError("disk I/O error"))
+
+    def broken(_reader: IdentReader, _ids: Any) -> Iterator[pd.DataFrame]:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IdentReader, "patients", broken)
+        with pytest.raises(DatabaseUnavailableError):
+            connected.sync()
+    assert not connected.cards()["contacts"]
+    report = connected.sync()
+    assert report.planned == report.applied
+    assert connected.differences() == []
 
 
 def test_the_highest_ids_are_asked_while_patients_are_read_and_again_when_that_failed(
