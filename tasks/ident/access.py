@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -77,12 +78,17 @@ class Access:
                 yield from self.fetch(restricted, part)
 
     @staticmethod
-    def columns(query: sa.Select[Any], rows: Sequence[sa.Row[Any]]) -> Columns:
-        """Turn rows into columns; ``read_sql`` would turn money into floats."""
-        names = [column.name for column in query.selected_columns]
-        if not rows:
-            return {name: [] for name in names}
-        return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    def columns(query: sa.Select[Any], rows: Iterable[sa.Row[Any]]) -> Columns:
+        """Turn rows into columns; ``read_sql`` would turn money into floats.
+
+        A few rows at once: where many live at the same time, Python looks for cycles among them all the time.
+        """
+        columns: Columns = {column.name: [] for column in query.selected_columns}
+        remaining = iter(rows)
+        while part := list(islice(remaining, LIST)):
+            for values, more in zip(columns.values(), zip(*part, strict=True), strict=True):
+                values.extend(more)
+        return columns
 
     def now(self) -> datetime:
         """Return the server's wall clock, which is the clinic's."""

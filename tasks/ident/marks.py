@@ -9,14 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tasks.ident.normalise import LAST_BELIEVABLE, SENTINEL
+from tasks.ident.queries import FIRST, LAST
 from tasks.ident.schema import TABLES
 
 __all__ = ["Changes", "Watermark", "Window"]
 
 RECEPTIONS = TABLES["Receptions"]
-#: What is not between them is no time (``tasks.ident.normalise.times``).
-FIRST, LAST = SENTINEL.to_pydatetime(), LAST_BELIEVABLE.to_pydatetime()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from tasks.frames import Entity, canonical
 from tasks.ident import normalise, queries
 from tasks.ident.access import Access, Columns
+from tasks.ident.bills import summed
 from tasks.ident.dictionaries import Dictionaries
 from tasks.ident.introspect import Catalogue
 from tasks.ident.schema import TABLES
@@ -98,6 +99,8 @@ class PatientFrames:
         self, query: sa.Select[Any], column: sa.ColumnElement[Any], keys: pd.Series
     ) -> Iterator[sa.Row[Any]]:
         """Return rows of these patients: by range where they are dense, by list otherwise."""
+        if keys.empty:
+            return
         first, last = int(keys.min()), int(keys.max())
         if last - first < 4 * len(keys):
             yield from self._access.fetch(query.where(column.between(first, last)))
@@ -105,50 +108,30 @@ class PatientFrames:
             yield from self._access.fetch_in(query, column, keys.tolist())
 
     def _visits(self, keys: pd.Series) -> dict[str, pd.Series]:
-        if keys.empty:
-            return {
-                "first_visit_at": pd.Series([], dtype="datetime64[us, UTC]"),
-                "last_visit_at": pd.Series([], dtype="datetime64[us, UTC]"),
-                "visits_completed": pd.Series([], dtype="int64"),
-                "visits_total": pd.Series([], dtype="int64"),
-            }
         query = queries.visits(self._catalogue)
-        rows = list(self._between(query, TABLES["Receptions"].c.ID_Patients, keys))
-        columns = self._access.columns(query, rows)
-        times = {name: normalise.local_times(values) for name, values in columns.items() if "ID_" not in name}
-        kept = times["ReceptionCanceled"].isna() & pd.Series(
-            [key is None for key in columns["ID_ReceptionCancelReasons"]], dtype=bool
-        )
-        done = kept & (times["ReceptionEnded"].notna() | times["CheckIssued"].notna())
-        owners = pd.Series(columns["ID_Patients"], dtype="int64")
-        starts = times["PlanStart"]
-        dated = starts[done & starts.notna()].groupby(owners[done & starts.notna()])
+        found = self._access.columns(query, self._between(query, TABLES["Receptions"].c.ID_Patients, keys))
+        patients = pd.Index(found["ID_Patients"], dtype="int64")
 
-        def aligned(by_patient: pd.Series, missing: int | None = None) -> pd.Series:
-            # Not Series.map: that casts an empty column of times to float, and fails.
-            return by_patient.reindex(keys, fill_value=missing).reset_index(drop=True)
+        def aligned(values: pd.Series, missing: int | None = None) -> pd.Series:
+            return values.set_axis(patients).reindex(keys, fill_value=missing).reset_index(drop=True)
 
+        times = {name: aligned(normalise.local_times(found[name])) for name in ("first", "last")}
+        counts = {name: pd.Series(found[name], dtype="int64") for name in ("completed", "total")}
         return {
-            "first_visit_at": self._instant(aligned(dated.min())),
-            "last_visit_at": self._instant(aligned(dated.max())),
-            "visits_completed": aligned(owners[done].value_counts(), 0).astype("int64"),
-            "visits_total": aligned(owners[kept].value_counts(), 0).astype("int64"),
+            **{f"{name}_visit_at": normalise.instants(time, self._zone) for name, time in times.items()},
+            **{f"visits_{name}": aligned(count, 0) for name, count in counts.items()},
         }
-
-    def _instant(self, local: pd.Series) -> pd.Series:
-        return normalise.instants(pd.to_datetime(local).astype("datetime64[us]"), self._zone)
 
     def _debts(self, keys: pd.Series) -> pd.Series:
         """Sum each patient's debts; nothing where this database has no journal of payments."""
         if not self._catalogue.complete("OrderPaymentsJournal", "ID_Patients", "Debt"):
             return normalise.money([None] * len(keys))
-        owed: dict[int, Decimal] = defaultdict(Decimal)
-        if len(keys):
-            column = TABLES["OrderPaymentsJournal"].c.ID_Patients
-            for patient, debt in self._between(queries.debts(self._catalogue), column, keys):
-                if debt:
-                    owed[patient] += debt
-        return normalise.money([owed[key] for key in keys])
+        query, column = queries.debts(self._catalogue), TABLES["OrderPaymentsJournal"].c.ID_Patients
+        found = self._access.columns(query, self._between(query, column, keys))
+        known = pd.Index(keys).unique()
+        places = known.get_indexer(pd.Index(found["ID_Patients"], dtype="int64"))
+        owed = summed(places, normalise.amounts(found["Debt"]), len(known))
+        return normalise.money(pc.coalesce(owed, normalise.NO_MONEY).take(pa.array(known.get_indexer(keys))))
 
 
 def _phones(values: Sequence[Any]) -> pd.Series:

@@ -14,12 +14,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from tasks.ident.introspect import Catalogue
+from tasks.ident.normalise import LAST_BELIEVABLE, SENTINEL
 from tasks.ident.schema import TABLES
 
 __all__ = ["ALL_QUERIES", "columns", "has_versions", "in_list", "touched"]
 
-#: Rows imported from older programs carry it instead of NULL.
-SENTINEL: Final = datetime(1900, 1, 2)  # noqa: DTZ001 - clinic-local
+#: What is not between them is no time (``tasks.ident.normalise.local_times``).
+FIRST, LAST = SENTINEL.to_pydatetime(), LAST_BELIEVABLE.to_pydatetime()
 STAMPS: Final = ("DateTimeChanged", "DateTimeAdded", "ReceptionAdded")
 IDS: Final = "ids"
 
@@ -60,9 +61,51 @@ def patients(catalogue: Catalogue) -> Query:
 
 
 def visits(catalogue: Catalogue) -> Query:
-    """What a patient's visit counts are made of."""
-    names = ("ID_Patients", "PlanStart", "ReceptionEnded", "CheckIssued", "ReceptionCanceled")
-    return sa.select(*columns(catalogue, "Receptions", *names, "ID_ReceptionCancelReasons"))
+    """What a patient's visits come to."""
+    reception = TABLES["Receptions"].c
+    kept, done = _kept(catalogue), _done(catalogue)
+    started = sa.case((sa.and_(done, _is_time(reception.PlanStart)), reception.PlanStart))
+    return sa.select(
+        reception.ID_Patients,
+        sa.func.min(started).label("first"),
+        sa.func.max(started).label("last"),
+        sa.func.count(sa.case((done, 1))).label("completed"),
+        sa.func.count(sa.case((kept, 1))).label("total"),
+    ).group_by(reception.ID_Patients)
+
+
+def first_visits(catalogue: Catalogue) -> Query:
+    """Start of the first completed visit of patients who have one."""
+    reception = TABLES["Receptions"].c
+    return (
+        sa.select(reception.ID_Patients, sa.func.min(reception.PlanStart).label("first"))
+        .where(_done(catalogue), _is_time(reception.PlanStart))
+        .group_by(reception.ID_Patients)
+    )
+
+
+def _is_time(column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    return sa.and_(column > FIRST, column < LAST)
+
+
+def _kept(catalogue: Catalogue) -> sa.ColumnElement[bool]:
+    """A reception that was not cancelled."""
+    reception = TABLES["Receptions"].c
+    cancelled = reception.ReceptionCanceled
+    conditions = [sa.or_(cancelled.is_(None), cancelled <= FIRST, cancelled >= LAST)]
+    if catalogue.has("Receptions", "ID_ReceptionCancelReasons"):
+        conditions.append(reception.ID_ReceptionCancelReasons.is_(None))
+    return sa.and_(*conditions)
+
+
+def _done(catalogue: Catalogue) -> sa.ColumnElement[bool]:
+    """A reception that was completed; none where this database cannot tell."""
+    ended = [
+        _is_time(TABLES["Receptions"].c[name])
+        for name in ("ReceptionEnded", "CheckIssued")
+        if catalogue.has("Receptions", name)
+    ]
+    return sa.and_(_kept(catalogue), sa.or_(*ended) if ended else TABLES["Receptions"].c.ID.is_(None))
 
 
 def debts(catalogue: Catalogue) -> Query:
@@ -77,32 +120,7 @@ def receptions(catalogue: Catalogue) -> Query:
     """Receptions, one row each; everything that could multiply them is read apart."""
     reception = TABLES["Receptions"]
     names = [name for name in reception.c.keys() if name != "RowVersion"]  # noqa: SIM118 - a column list
-    return sa.select(
-        *columns(catalogue, "Receptions", *names),
-        sa.case((_earlier_visit(catalogue), 0), else_=1).label("is_primary"),
-    ).order_by(reception.c.ID)
-
-
-def _earlier_visit(catalogue: Catalogue) -> sa.ColumnElement[bool]:
-    """Another completed reception of the same patient that began earlier."""
-    reception = TABLES["Receptions"]
-    other = reception.alias("earlier")
-    done = [
-        other.c[name] > SENTINEL
-        for name in ("ReceptionEnded", "CheckIssued")
-        if catalogue.has("Receptions", name)
-    ]
-    conditions = [
-        other.c.ID_Patients == reception.c.ID_Patients,
-        other.c.ID != reception.c.ID,
-        other.c.PlanStart < reception.c.PlanStart,
-        other.c.PlanStart > SENTINEL,
-        sa.or_(other.c.ReceptionCanceled.is_(None), other.c.ReceptionCanceled <= SENTINEL),
-        sa.or_(*done) if done else other.c.ID.is_(None),
-    ]
-    if catalogue.has("Receptions", "ID_ReceptionCancelReasons"):
-        conditions.append(other.c.ID_ReceptionCancelReasons.is_(None))
-    return sa.exists(sa.select(other.c.ID).where(*conditions))
+    return sa.select(*columns(catalogue, "Receptions", *names)).order_by(reception.c.ID)
 
 
 def orders(catalogue: Catalogue) -> Query:
@@ -199,7 +217,7 @@ def touched(
 
 def _touched(table: str, *names: str) -> Callable[[Catalogue], Query]:
     def query(catalogue: Catalogue) -> Query:
-        found = touched(catalogue, table, names, SENTINEL, None)
+        found = touched(catalogue, table, names, FIRST, None)
         return found if found is not None else sa.select(*columns(catalogue, table, *names))
 
     return query
@@ -209,6 +227,7 @@ def _touched(table: str, *names: str) -> Callable[[Catalogue], Query]:
 ALL_QUERIES: Mapping[str, Callable[[Catalogue], Query]] = {
     "patients": patients,
     "visits": visits,
+    "first_visits": first_visits,
     "debts": debts,
     "receptions": receptions,
     "orders": orders,

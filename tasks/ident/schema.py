@@ -5,14 +5,27 @@ Names are those of real clinics' databases; what varies between versions is foun
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-__all__ = ["METADATA", "OPTIONAL", "REQUIRED", "TABLES", "VARYING", "Money"]
+__all__ = ["METADATA", "OPTIONAL", "REQUIRED", "TABLES", "VARYING", "Moment", "Money"]
+
+
+class Moment(TypeDecorator[Any]):
+    """A time as the driver has it: ``tasks.ident.normalise`` reads a column of them at once.
+
+    SQLite has texts, of which a datetime for each would be made before.
+    """
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> None:
+        """Leave it as it is."""
+        del dialect, coltype
 
 
 class Money(TypeDecorator[Decimal]):
@@ -26,20 +39,15 @@ class Money(TypeDecorator[Decimal]):
         chosen = sa.Text() if dialect.name == "sqlite" else sa.Numeric(18, 10)
         return dialect.type_descriptor(chosen)
 
-    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Decimal | None]:
-        """Read an amount from whatever the driver made of it; millions of them, so by one call for each."""
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> None:
+        """Leave an amount as the driver has it: ``tasks.ident.normalise`` reads a column of them at once."""
         del dialect, coltype
-        return _amount
-
-
-def _amount(value: Any) -> Decimal | None:
-    return value if value is None or isinstance(value, Decimal) else Decimal(str(value))
 
 
 _TYPES: dict[str, TypeEngine[Any]] = {
     "i": sa.Integer(),
     "s": sa.Unicode(),
-    "t": sa.DateTime(),
+    "t": Moment(),
     "m": Money(),
     "b": sa.Boolean(),
     "r": sa.LargeBinary(8),
