@@ -228,6 +228,7 @@ def _run(
         # A validation definition would say the same, and write suite and result into stores nobody reads.
         suite = load_suite(entity, {**NO_REFERENCES, **parameters, **tokens})
         outcome = batch.validate(suite, result_format=RESULT_FORMAT)
+    source.get_execution_engine().batch_manager.reset_batch_cache()  # else it keeps the rows for good
     for result in outcome.results:
         if _broken(result):
             # The message and the traceback quote the value that a rule stumbled over.

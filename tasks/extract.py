@@ -11,6 +11,7 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.collector import few_collections
 from tasks.drift import resume_repaired
 from tasks.errors import GuardError
 from tasks.frames import FRAMES, Entity, empty_frame
@@ -40,6 +41,7 @@ MANY = 20_000
 KINDS = {Kind.CONTACT: Entity.PATIENT, Kind.LEAD: Entity.APPOINTMENT}
 
 
+@few_collections()
 def read_first(space: Workspace) -> tuple[Changes, pd.DataFrame]:
     """Find out what a first load has to read, and read all patients; asks neither ledger nor amoCRM."""
     changes = space.reader.everything(Window(space.launch.start, space.launch.end))
@@ -88,6 +90,7 @@ def _begin(space: Workspace, first: Changes | None = None) -> Changes:
     return space.changes
 
 
+@few_collections()
 def read_changes(space: Workspace) -> None:
     """Read the increment: changed rows and due rows; everything when a full read is asked for or due.
 

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+# Arrow's own allocator keeps what pages leave behind; the system's gives it back, and is no slower.
+pa.set_memory_pool(pa.system_memory_pool())
+
+
 class Entity(StrEnum):
     """What a clinic keeps in IDENT and we carry over."""
 

@@ -50,8 +50,7 @@ def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
     rows = plan_contacts(space) if space.ahead is None else list(space.ahead.rows)
     adopt_marked(space, Kind.LEAD)
-    _deal_cards(space)
-    space.appointments = empty_frame(Entity.APPOINTMENT)  # the deals are made of a copy
+    _deal_cards(space, is_last=True)
     _clear_settled(space, Kind.LEAD)
     rows = without_withheld(space, adopt_deals(space, rows + _difference(space, Kind.LEAD)))
     rows = _keep_back(space, rows)
@@ -99,9 +98,13 @@ def _hashed(space: Workspace, kind: Kind, rows: pd.DataFrame, render: Render) ->
     return pd.DataFrame(hashes, index=pd.Index(rows[KEYS[kind]]), columns=names)
 
 
-def _deal_cards(space: Workspace) -> None:
+def _deal_cards(space: Workspace, *, is_last: bool = False) -> None:
+    """Make cards of deals; ``is_last`` when nobody needs the appointments after that."""
     deals = collapse(space.appointments, space.parents)
-    deals = deals[deals["patient_id"].notna()].reset_index(drop=True)
+    if is_last:
+        space.appointments = empty_frame(Entity.APPOINTMENT)  # the deals are a copy
+    owned = deals["patient_id"].notna()
+    deals = deals if owned.all() else deals[owned].reset_index(drop=True)
     marked, marks = space.ledger.applied_primaries(space.uid, deals["root_id"].tolist())
     place = pd.Index(marked).get_indexer(pd.Index(deals["root_id"]))
     own = deals["is_primary"].to_numpy(dtype=bool)

@@ -54,6 +54,12 @@ class Access:
         with self._engine.connect() as link:
             return link.execute(query, parameters).fetchall()
 
+    def fetch_keys(self, query: sa.Select[Any]) -> Iterator[Any]:
+        """Return the only column of many rows, a page at a time, and no row around each value."""
+        with self._engine.connect() as link:
+            for page in link.execute(query).scalars().partitions(LIST):
+                yield from page
+
     def fetch_in(
         self, query: sa.Select[Any], column: sa.ColumnElement[Any], ids: Collection[int]
     ) -> Iterator[sa.Row[Any]]:

@@ -77,7 +77,7 @@ class Chains:
         return sa.or_(window.condition, window.bare, SOURCE.is_not(None), replaced)
 
     def _keys(self, condition: sa.ColumnElement[bool]) -> frozenset[int]:
-        return frozenset(row[0] for row in self._access.fetch(sa.select(RECEPTIONS.c.ID).where(condition)))
+        return frozenset(self._access.fetch_keys(sa.select(RECEPTIONS.c.ID).where(condition)))
 
     def _reached(self, ids: Collection[int]) -> frozenset[int]:
         """Close many ids over chains, deleted receptions included: all links are few, and read at once."""

@@ -136,8 +136,7 @@ class IdentReader:
         return Watermark(now, version.hex() if version else None, self._dictionaries().digests(), now)
 
     def _all_patients(self) -> frozenset[int]:
-        query = sa.select(TABLES["Patients"].c.ID_Persons)
-        return frozenset(row[0] for row in self._access.fetch(query))
+        return frozenset(self._access.fetch_keys(sa.select(TABLES["Patients"].c.ID_Persons)))
 
     def _begin(self, taken_at: datetime, mark: Watermark, overlap_minutes: int) -> datetime:
         """Return from which wall time on rows count as changed."""
