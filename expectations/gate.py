@@ -114,7 +114,10 @@ def validate(
     for rule in load_rules(entity):
         judge.judge(rule, found[rule.code])
     if judge.kept_back.any():
-        verdict.good = verdict.good[~judge.kept_back].reset_index(drop=True)
+        # Column by column: pandas would join the columns of the whole frame before, and keep that, too.
+        kept = np.flatnonzero(~judge.kept_back)
+        good = {name: column.array.take(kept) for name, column in verdict.good.items()}
+        verdict.good = pd.DataFrame(good, copy=False)
     return verdict
 
 
@@ -228,7 +231,8 @@ def _run(
         # A validation definition would say the same, and write suite and result into stores nobody reads.
         suite = load_suite(entity, {**NO_REFERENCES, **parameters, **tokens})
         outcome = batch.validate(suite, result_format=RESULT_FORMAT)
-    source.get_execution_engine().batch_manager.reset_batch_cache()  # else it keeps the rows for good
+    # Its context outlives it, and would keep the rows for good.
+    definition.data_asset.datasource.get_execution_engine().batch_manager.batch_data_cache.clear()
     for result in outcome.results:
         if _broken(result):
             # The message and the traceback quote the value that a rule stumbled over.

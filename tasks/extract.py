@@ -11,7 +11,7 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.collector import few_collections
+from tasks.collector import few_collections, give_memory_back
 from tasks.drift import resume_repaired
 from tasks.errors import GuardError
 from tasks.frames import FRAMES, Entity, empty_frame
@@ -130,6 +130,7 @@ def read_changes(space: Workspace) -> None:
         _note_latest(space, changes)
         # A million ids that nobody needs any more.
         space.changes = replace(changes, patients=frozenset(), appointments=frozenset())
+        give_memory_back()
     else:
         leave_out_seen(space, due_patients, due_appointments, known)
 

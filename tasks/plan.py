@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import adopt_contacts, adopt_deals, park
+from tasks.collector import give_memory_back
 from tasks.destination import AmoDestination
 from tasks.drift import hold, is_gone_paused
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
@@ -95,14 +96,15 @@ def _hashed(space: Workspace, kind: Kind, rows: pd.DataFrame, render: Render) ->
     for start in range(0, len(rows), PAGE):
         page = space.hasher.hash_frame(kind, render(rows.iloc[start : start + PAGE]))
         hashes[start : start + PAGE] = page[names].to_numpy()
-    return pd.DataFrame(hashes, index=pd.Index(rows[KEYS[kind]]), columns=names)
+    return pd.DataFrame(hashes, index=pd.Index(rows[KEYS[kind]]), columns=names, copy=False)
 
 
 def _deal_cards(space: Workspace, *, is_last: bool = False) -> None:
     """Make cards of deals; ``is_last`` when nobody needs the appointments after that."""
-    deals = collapse(space.appointments, space.parents)
+    deals = collapse(space.appointments, space.parents, is_last=is_last)
     if is_last:
-        space.appointments = empty_frame(Entity.APPOINTMENT)  # the deals are a copy
+        space.appointments = empty_frame(Entity.APPOINTMENT)
+    give_memory_back()
     owned = deals["patient_id"].notna()
     deals = deals if owned.all() else deals[owned].reset_index(drop=True)
     marked, marks = space.ledger.applied_primaries(space.uid, deals["root_id"].tolist())

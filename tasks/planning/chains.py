@@ -31,7 +31,9 @@ def roots(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) 
     return {key: _root(key, known) for key in appointments["appointment_id"].tolist()}
 
 
-def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = None) -> pd.DataFrame:
+def collapse(
+    appointments: pd.DataFrame, parents: Mapping[int, int] | None = None, *, is_last: bool = False
+) -> pd.DataFrame:
     """Collapse reschedule chains.
 
     Of several rows of a chain the one counts that nobody was rescheduled from; where a chain forks, one that
@@ -42,6 +44,8 @@ def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = Non
             is missing keeps that ancestor's id as its root, so that deleting an old row renames no deal.
         parents: The links of the chains as they were read, where some rows were kept back since: a chain with
             a broken row in its middle is still one chain.
+        is_last: Whether nobody needs the appointments any more: they are let go of column by column, so that
+            never is everything there twice.
 
     Returns:
         One row per chain with the appointment's columns and
@@ -59,7 +63,13 @@ def collapse(appointments: pd.DataFrame, parents: Mapping[int, int] | None = Non
     order = np.lexsort((-keys, cancelled, superseded, root_ids))
     ordered = root_ids[order]
     is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(order)]
-    latest: pd.DataFrame = appointments.iloc[order[is_first]].reset_index(drop=True)
+    rows = order[is_first]
+    latest: pd.DataFrame
+    if is_last:
+        columns = {name: appointments.pop(name).array.take(rows) for name in map(str, list(appointments))}
+        latest = pd.DataFrame(columns, copy=False)
+    else:
+        latest = appointments.iloc[rows].reset_index(drop=True)
     missed = latest["is_no_show"] & (latest["status"] == Status.CANCELLED)
     latest["root_id"] = ordered[is_first]
     latest["stage_key"] = latest["status"].where(~missed, NO_SHOW)
