@@ -232,7 +232,9 @@ def _run(
         suite = load_suite(entity, {**NO_REFERENCES, **parameters, **tokens})
         outcome = batch.validate(suite, result_format=RESULT_FORMAT)
     # Its context outlives it, and would keep the rows for good.
-    definition.data_asset.datasource.get_execution_engine().batch_manager.batch_data_cache.clear()
+    kept = definition.data_asset.datasource.get_execution_engine().batch_manager
+    kept.batch_data_cache.clear()
+    kept.reset_batch_cache()
     for result in outcome.results:
         if _broken(result):
             # The message and the traceback quote the value that a rule stumbled over.
