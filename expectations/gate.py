@@ -14,7 +14,7 @@ import pandas as pd
 from expectations.suites import Rule, judged_columns, load_rules, load_suite
 from expectations.thresholds import Thresholds
 from expectations.whole import Whole, measures
-from tasks.frames import FRAMES, Entity
+from tasks.frames import FRAMES, Entity, give_memory_back
 
 __all__ = ["Accepted", "Failure", "Verdict", "validate"]
 
@@ -113,6 +113,7 @@ def validate(
     judge = _Judge(verdict, frame[KEYS[entity]] if KEYS[entity] in frame else pd.Series(), set(accepted))
     for rule in load_rules(entity):
         judge.judge(rule, found[rule.code])
+    give_memory_back()  # what the rules took
     if judge.kept_back.any():
         # Column by column: pandas would join the columns of the whole frame before, and keep that, too.
         kept = np.flatnonzero(~judge.kept_back)

@@ -1,15 +1,13 @@
-"""Memory, while rows pass through by the million: when Python looks for cycles, and what is given back."""
+"""Python's search for cycles of objects, while rows pass through by the million."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["few_collections", "give_memory_back"]
+__all__ = ["few_collections"]
 
 USUAL: Final = gc.get_threshold()
 #: So many objects more than before make Python look for cycles; a page of rows that comes and goes does not.
@@ -27,11 +25,3 @@ def few_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*USUAL)
-
-
-def give_memory_back() -> None:
-    """Give the system what was freed, where its library keeps it: the next step takes as much elsewhere."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back by themselves
-        if trim is not None:
-            trim(0)

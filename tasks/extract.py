@@ -11,10 +11,10 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.collector import few_collections, give_memory_back
+from tasks.collector import few_collections
 from tasks.drift import resume_repaired
 from tasks.errors import GuardError
-from tasks.frames import FRAMES, Entity, empty_frame
+from tasks.frames import FRAMES, Entity, empty_frame, give_memory_back
 from tasks.ident.access import chunks
 from tasks.ident.connection import database_errors
 from tasks.ident.reader import Changes, Watermark, Window

@@ -12,6 +12,8 @@ database only).
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -29,6 +31,7 @@ __all__ = [
     "Status",
     "canonical",
     "empty_frame",
+    "give_memory_back",
     "text_column",
 ]
 
@@ -224,3 +227,11 @@ def text_column(values: Any, index: pd.Index | None = None) -> pd.Series:
 def empty_frame(entity: Entity) -> pd.DataFrame:
     """Return a frame without rows that has the declared columns and dtypes."""
     return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in FRAMES[entity].items()})
+
+
+def give_memory_back() -> None:
+    """Give the system what was freed, where its library keeps it: the next step takes as much elsewhere."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; others give back by themselves
+        if trim is not None:
+            trim(0)

@@ -13,12 +13,11 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import adopt_contacts, adopt_deals, park
-from tasks.collector import give_memory_back
 from tasks.destination import AmoDestination
 from tasks.drift import hold, is_gone_paused
 from tasks.extract import FULL_DUE, MARK, SUSPECTS, missing_twice, next_full
 from tasks.filters import within_filters
-from tasks.frames import Entity, empty_frame
+from tasks.frames import Entity, empty_frame, give_memory_back
 from tasks.keyed import Keyed
 from tasks.mapping.model import Policy
 from tasks.mapping.texts import contact_texts, lead_texts
@@ -49,6 +48,7 @@ PAGE: Final = 50_000
 
 def build_plan(space: Workspace) -> None:
     """Build the plan of a run; in a dry run nothing is stored."""
+    give_memory_back()
     rows = plan_contacts(space) if space.ahead is None else list(space.ahead.rows)
     adopt_marked(space, Kind.LEAD)
     _deal_cards(space, is_last=True)

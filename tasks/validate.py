@@ -9,7 +9,6 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.collector import give_memory_back
 from tasks.data_docs import keep_verdict, show_verdicts
 from tasks.errors import ConfigurationError, GuardError
 from tasks.events import emit
@@ -106,7 +105,6 @@ def _validated(
     from expectations.whole import Whole, filled_shares  # noqa: PLC0415
 
     now = space.reader.now().replace(tzinfo=space.zone)
-    give_memory_back()
     verdict = validate_frame(
         frame,
         entity,
@@ -116,7 +114,6 @@ def _validated(
         thresholds=thresholds,
         whole=Whole(**known_of(space, memory, entity)),
     )
-    give_memory_back()
     keep_verdict(space, entity, len(frame), verdict)
     if verdict.stop:
         raise _stopped(space, entity, verdict)
