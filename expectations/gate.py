@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from expectations.suites import Rule, judged_columns, load_rules, load_suite
@@ -86,6 +87,7 @@ def validate(
     accepted: Accepted = (),
     thresholds: Thresholds | None = None,
     whole: Whole | None = None,
+    is_last: bool = False,
 ) -> Verdict:
     """Validate a canonical frame.
 
@@ -97,11 +99,14 @@ def validate(
         accepted: What an analyst accepts as it is; rules that cannot be waived are not.
         thresholds: The clinic's own.
         whole: What is known of the whole table, of which the frame may be a part.
+        is_last: Whether the caller needs the frame no more: it is let go of column by column where good rows
+            are copied, so that never is everything there twice.
 
     Returns:
         The verdict; ``good`` keeps columns and dtypes and has a fresh index.
     """
-    frame = frame.reset_index(drop=True)  # positions, not keys: they work where the key itself is broken
+    # Positions, not keys: they work where the key itself is broken.
+    given, frame = frame, frame.reset_index(drop=True)
     verdict = Verdict(frame.copy(deep=False))
     parameters = _parameters(frame, entity, now, thresholds or Thresholds(), whole or Whole())
     verdict.outcome = _run(frame, entity, references or {}, parameters)
@@ -113,13 +118,22 @@ def validate(
     judge = _Judge(verdict, frame[KEYS[entity]] if KEYS[entity] in frame else pd.Series(), set(accepted))
     for rule in load_rules(entity):
         judge.judge(rule, found[rule.code])
+    del frame
     give_memory_back()  # what the rules took
     if judge.kept_back.any():
-        # Column by column: pandas would join the columns of the whole frame before, and keep that, too.
-        kept = np.flatnonzero(~judge.kept_back)
-        good = {name: column.array.take(kept) for name, column in verdict.good.items()}
-        verdict.good = pd.DataFrame(good, copy=False)
+        verdict.good = _kept(verdict.good, ~judge.kept_back, [given] if is_last else [])
+        give_memory_back()
     return verdict
+
+
+def _kept(good: pd.DataFrame, kept: npt.NDArray[np.bool_], others: Collection[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows to keep; the frame is emptied on the way, as are others that share its columns."""
+    places, columns = np.flatnonzero(kept), {}
+    for name in map(str, list(good)):
+        columns[name] = good.pop(name).array.take(places)
+        for other in others:
+            del other[name]
+    return pd.DataFrame(columns, copy=False)
 
 
 class _Judge:

@@ -96,6 +96,7 @@ def _hashed(space: Workspace, kind: Kind, rows: pd.DataFrame, render: Render) ->
     for start in range(0, len(rows), PAGE):
         page = space.hasher.hash_frame(kind, render(rows.iloc[start : start + PAGE]))
         hashes[start : start + PAGE] = page[names].to_numpy()
+    give_memory_back()
     return pd.DataFrame(hashes, index=pd.Index(rows[KEYS[kind]]), columns=names, copy=False)
 
 

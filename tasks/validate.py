@@ -46,6 +46,11 @@ __all__ = [
 CHAIN: Final = "chain_held_back"
 #: Name of the clinic's setting that holds where its rules draw their lines.
 THRESHOLDS: Final = "thresholds"
+#: What is needed of the rows as they were read once they are judged: keys, and what ties them together.
+READ: Final = {
+    Entity.PATIENT: ["patient_id"],
+    Entity.APPOINTMENT: ["appointment_id", "rescheduled_from_id"],
+}
 #: Rule about the whole that is told once, not in every run.
 FRESH: Final = "source_fresh"
 VOLUME: Final = "rows_volume"
@@ -105,6 +110,8 @@ def _validated(
     from expectations.whole import Whole, filled_shares  # noqa: PLC0415
 
     now = space.reader.now().replace(tzinfo=space.zone)
+    rows, read = len(frame), frame[READ[entity]]
+    shares = filled_shares(frame) if space.full and rows else {}
     verdict = validate_frame(
         frame,
         entity,
@@ -113,18 +120,19 @@ def _validated(
         accepted=accepted(space, entity),
         thresholds=thresholds,
         whole=Whole(**known_of(space, memory, entity)),
+        is_last=True,
     )
-    keep_verdict(space, entity, len(frame), verdict)
+    keep_verdict(space, entity, rows, verdict)
     if verdict.stop:
         raise _stopped(space, entity, verdict)
     anew = VOLUME in verdict.passed
     memory.count(entity, space.counts[f"{entity.value}s"], now.date().isoformat(), anew=anew)
-    if space.full and len(frame):
-        memory.filled[entity.value] = filled_shares(frame)
+    if shares:
+        memory.filled[entity.value] = shares
     failures = [*verdict.rejects, *verdict.withheld, *verdict.warnings]
     space.broken.update(rule for _key, rule, _column, _severity in failures)
     _remark(space, memory, entity, verdict)
-    return _quarantine(space, entity, frame, verdict)
+    return _quarantine(space, entity, read, verdict)
 
 
 def _is_silent(space: Workspace, memory: Memory, thresholds: Thresholds) -> bool:
@@ -168,7 +176,7 @@ def _remark(space: Workspace, memory: Memory, entity: Entity, verdict: Verdict) 
             emit("database.unusual", space.uid, space.clinic.name, "warning", payload, space.ledger)
 
 
-def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
+def _quarantine(space: Workspace, entity: Entity, read: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
     """List what is kept back and return the rows that go on."""
     held_keys = {key for key, _rule, _column, _severity in verdict.rejects}
     rejects = {
@@ -182,7 +190,7 @@ def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: 
     space.fresh_rejects += len({key for key, rule in rejects if (key, rule) not in told})
     good = verdict.good
     if entity is Entity.APPOINTMENT:
-        held = held_back(frame, good)
+        held = held_back(read, good)
         if held:
             good = good[~good["appointment_id"].isin(held)].reset_index(drop=True)
         rejects |= {
@@ -193,7 +201,7 @@ def _quarantine(space: Workspace, entity: Entity, frame: pd.DataFrame, verdict: 
         # Listed, so that nobody has to wonder, but not counted as wrong: it may still be filled in.
         rejects.setdefault((key, rule), Reject(entity.value, key, rule, column))
     if not space.dry_run:
-        _clear_stale(space, entity, frame.iloc[:, 0], good.iloc[:, 0], rejects.keys())
+        _clear_stale(space, entity, read.iloc[:, 0], good.iloc[:, 0], rejects.keys())
         space.ledger.add_rejects(space.uid, list(rejects.values()))
     return good
 

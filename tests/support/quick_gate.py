@@ -37,8 +37,9 @@ def judge(
     accepted: Collection[tuple[int | None, str]] = (),
     thresholds: Thresholds | None = None,
     whole: Whole | None = None,
+    is_last: bool = False,
 ) -> Verdict:
-    del now, accepted, thresholds, whole
+    del now, accepted, thresholds, whole, is_last
     verdict = Verdict(frame.copy(deep=False))
     kept_back = pd.Series(data=False, index=frame.index)
     for code, column, wrong in _rules(frame, entity, references or {}):
