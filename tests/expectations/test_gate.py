@@ -179,3 +179,18 @@ def test_a_rule_sees_the_values_of_every_column_that_it_names(entity: Entity) ->
     named = {text for rule in load_rules(entity) for text in _texts(rule.arguments)} & set(FRAMES[entity])
     assert named
     assert named <= judged_columns(entity) < set(FRAMES[entity])
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_rows_that_nobody_needs_any_more_are_let_go_of(*, is_last: bool) -> None:
+    def read() -> pd.DataFrame:
+        return frame(Entity.APPOINTMENT, [appointment(1), appointment(2, patient_id=None), appointment(3)])
+
+    given = read()
+    arguments = {"references": {"patients": {1, 2, 3}}, "now": NOW}
+    verdict = validate(given, Entity.APPOINTMENT, **arguments, is_last=is_last)  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(verdict.good, read().iloc[[0, 2]].reset_index(drop=True))
+    if is_last:
+        assert list(given) == []
+    else:
+        pd.testing.assert_frame_equal(given, read())

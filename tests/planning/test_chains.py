@@ -47,3 +47,10 @@ def test_a_chain_is_one_deal(
     deals = collapse(rows(*described))
     found = list(zip(deals["root_id"], deals["appointment_id"], deals["stage_key"], strict=True))
     assert found == expected
+
+
+def test_appointments_that_nobody_needs_any_more_are_let_go_of() -> None:
+    described = [(1, None, "cancelled", False), (2, 1, "planned", False), (4, None, "cancelled", True)]
+    given = rows(*described)
+    pd.testing.assert_frame_equal(collapse(given, is_last=True), collapse(rows(*described)))
+    assert list(given) == []
