@@ -23,6 +23,7 @@ from tasks.ledger.store import Ledger
 from tasks.load import open_load, send_rows
 from tasks.loading.engine import ask_highest
 from tasks.plan import plan_contacts
+from tasks.rebaseline import BASELINE, cause_of
 from tasks.records import Kind
 from tasks.validate import validate_patients
 from tasks.workspace import Ahead, Workspace, workspace
@@ -73,6 +74,9 @@ def start_ahead(space: Workspace) -> int:
 def read_early(run_id: str) -> None:
     """Begin to read the patients of a first load while amoCRM is asked what it has of this clinic."""
     space = workspace(run_id)
+    baseline = space.ledger.setting(f"clinic:{space.uid}", BASELINE) or {}
+    if baseline.get("counted") or cause_of(space) not in {"", "empty"}:
+        return  # refused until a person confirms, each half minute: no reason to read a clinic each time
     if not space.dry_run and MARK not in (space.ledger.watermark(space.uid) or {}):
         with _background() as pool:
             space.early = pool.submit(read_first, space)

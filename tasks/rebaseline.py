@@ -34,6 +34,7 @@ from tasks.workspace import Workspace, workspace
 __all__ = [
     "BASELINE",
     "adopt_marked",
+    "cause_of",
     "demand_rebaseline",
     "drop_settled_links",
     "rebaseline",

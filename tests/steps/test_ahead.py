@@ -21,6 +21,7 @@ from tasks.amocrm import contacts
 from tasks.destination import AmoDestination
 from tasks.errors import DatabaseUnavailableError, GuardError, LeaseHeldError, PaymentRequiredError
 from tasks.ident.reader import IdentReader
+from tasks.rebaseline import BASELINE
 from tasks.records import Kind, OutcomeState
 from tests.faults.clinic import Clinic
 from tests.faults.clock import Clock
@@ -110,6 +111,25 @@ def test_patients_are_read_while_amocrm_is_asked_what_it_has(
     report = connected.sync()
     assert report.planned == report.applied
     assert begun.is_set()
+
+
+def test_a_run_that_waits_for_a_persons_word_reads_nothing(
+    connected: SandboxInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = {"for": "empty", "strangers": 0, "adopted": 1, "updates": 0, "creates": 0}
+    connected.ledger.put_setting(f"clinic:{connected.uid}", BASELINE, {"counted": counted}, by="test")
+    read: list[object] = []
+    everything = IdentReader.everything
+
+    def noted(reader: IdentReader, window: Any) -> Any:
+        read.append(window)
+        return everything(reader, window)
+
+    monkeypatch.setattr(IdentReader, "everything", noted)
+    with pytest.raises(GuardError) as refused:
+        connected.sync()
+    assert refused.value.code == "rebaseline_due"
+    assert not read
 
 
 def test_a_database_that_fails_then_stops_the_run_with_nothing_sent(
