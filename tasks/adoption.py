@@ -65,8 +65,10 @@ def _match_contacts(space: Workspace, new: list[int]) -> dict[int, Match]:
                     index.add(contacts.search_contacts(space.client, number[-10:]))
         since = int(datetime.now(tz=UTC).timestamp()) - RECENT_SECONDS
         index.add(contacts.recently_updated_contacts(space.client, since))
-    account_id = space.settled_account().id
     matches: dict[int, Match] = {}
+    if not index:
+        return matches  # and the texts of all patients need not be made before the first is sent
+    account_id = space.settled_account().id
     for key in sorted(new):
         match = index.find(mark(space, Kind.CONTACT, key), table.texts(key))
         amo_id = match.amo_id

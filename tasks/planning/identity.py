@@ -75,6 +75,7 @@ class ContactIndex:
     _by_phone: dict[str, dict[int, tuple[str, ...]]] = field(
         default_factory=lambda: defaultdict(dict), repr=False
     )
+    _phones_of: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set), repr=False)
 
     def add(self, contacts: Iterable[RemoteContact]) -> None:
         """Put contacts into the index; adding one twice changes nothing."""
@@ -89,6 +90,10 @@ class ContactIndex:
             words = name_key(contact.name) or name_key(contact.last_name, contact.first_name)
             for phone in self._phones(contact):
                 self._by_phone[phone][contact.id] = words
+                self._phones_of[contact.id].add(phone)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_external or self._by_phone)
 
     def _phones(self, contact: RemoteContact) -> set[str]:
         texts = (
@@ -108,23 +113,21 @@ class ContactIndex:
         """
         if own := sorted(self._by_external.get(mark, ())):
             return Match(own[0], twins=tuple(own[1:]))
+        phones = {phone_key(patient.get(datum) or "") for datum in ("phone_mobile", "phone_other")}
+        known = {amo_id: words for phone in phones for amo_id, words in self._by_phone.get(phone, {}).items()}
+        if not known:
+            return Match()  # most patients of a first load: their names need not be taken apart
         words = name_key(patient.get("last_name"), patient.get("first_name"))
         short = name_key(patient.get("last_name"), (patient.get("first_name") or "").partition(" ")[0])
-        phones = {phone_key(patient.get(datum) or "") for datum in ("phone_mobile", "phone_other")} - {""}
-        found = {
-            amo_id
-            for phone in phones
-            for amo_id, known in self._by_phone.get(phone, {}).items()
-            if words and known in (words, short)
-        }
+        found = {amo_id for amo_id, name in known.items() if words and name in (words, short)}
         if len(found) == 1:
             return Match(found.pop())
         return Match(candidates=tuple(sorted(found)))
 
     def taken(self, amo_id: int) -> None:
         """Forget a contact that was just claimed, so that a second patient cannot claim it too."""
-        for known in self._by_phone.values():
-            known.pop(amo_id, None)
+        for phone in self._phones_of.pop(amo_id, ()):
+            self._by_phone[phone].pop(amo_id, None)
 
 
 def first_text(values: FieldValues, field_id: int) -> str:

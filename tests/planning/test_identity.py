@@ -77,6 +77,23 @@ def test_a_claimed_contact_is_not_found_twice() -> None:
     assert found.find("IDENT-u-P-2", ANNA).amo_id is None
 
 
+def test_a_claimed_contact_is_found_by_none_of_its_phones() -> None:
+    two = RemoteContact(
+        5, "Анна Тестова", "", "", 1, 0, {PHONE: ({"value": "+79000000001"}, {"value": "+79000000002"})}
+    )
+    found = index(two, contact(6, "Тестова Анна", "+79000000002"))
+    found.taken(5)
+    assert found.find("IDENT-u-P-2", ANNA).amo_id is None
+    assert found.find("IDENT-u-P-3", {**ANNA, "phone_other": "+79000000002"}).amo_id == 6
+
+
+def test_an_index_tells_whether_there_is_anything_to_find() -> None:
+    assert not index()
+    assert not index(contact(5, "Без телефона"))
+    assert index(contact(5, "Анна Тестова", "+79000000001"))
+    assert index(contact(5, "Другая", mark="IDENT-u-P-1"))
+
+
 def test_external_ids_round_trip_and_foreign_ones_do_not() -> None:
     assert parse_external_id(external_id("u", "P", 17), "u", "P") == 17
     assert parse_external_id(external_id("v", "P", 17), "u", "P") is None
