@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from prefect import get_run_logger, task
@@ -110,16 +110,18 @@ def open_sides(
     client = conditions.attempt(lambda: open_destination(ledger, settings))
     if client is not None:
         opened.append(client.close)
-    account = client if client is None else conditions.attempt(lambda: live_account(client, ledger))
-    if account is None:
-        conditions.attempt(lambda: configured_mapping(ledger))
-    source = conditions.attempt(lambda: _source(record, settings, ledger, opened))
-    basis = conditions.attempt(lambda: check_basis(ledger, record))
-    # Last: the users are counted by an amoCRM that answers.
-    conditions.attempt(lambda: check_subscription(ledger, settings, client if account else None))
-    mapped = None
-    if client is not None and account is not None:
-        mapped = conditions.attempt(lambda: _mapped(client, ledger, account, record.clinic_uid))
+    with ThreadPoolExecutor(3, thread_name_prefix="gate") as pool:
+        asked = None if client is None else _Asked.of(client, pool)
+        account = client if client is None else conditions.attempt(lambda: live_account(client, ledger))
+        if account is None:
+            conditions.attempt(lambda: configured_mapping(ledger))
+        source = conditions.attempt(lambda: _source(record, settings, ledger, opened))
+        basis = conditions.attempt(lambda: check_basis(ledger, record))
+        # Last: the users are counted by an amoCRM that answers.
+        conditions.attempt(lambda: check_subscription(ledger, settings, client if account else None))
+        mapped = None
+        if asked is not None and account is not None:
+            mapped = conditions.attempt(lambda: _mapped(asked, ledger, account, record.clinic_uid))
     conditions.demand(ledger)
     if client is None or source is None or mapped is None or basis is None:
         raise AssertionError  # an unmet condition was raised above
@@ -209,6 +211,24 @@ def _close(opened: list[Callable[[], None]]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked beside the account: every run waits for all of it before it does anything else."""
+
+    pipelines: Future[list[Pipeline]]
+    contact_fields: Future[list[CustomField]]
+    lead_fields: Future[list[CustomField]]
+
+    @classmethod
+    def of(cls, client: AmoClient, pool: ThreadPoolExecutor) -> _Asked:
+        """Ask; what an account that is not the connected one answers is not looked at."""
+        return cls(
+            pool.submit(read_pipelines, client),
+            pool.submit(read_custom_fields, client, "contacts"),
+            pool.submit(read_custom_fields, client, "leads"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _LiveAccount:
     """The account as it is now, with as much of the clinic's mapping as fits it."""
 
@@ -238,15 +258,11 @@ def live_account(client: AmoClient, ledger: Ledger) -> Account:
     return account
 
 
-def _mapped(client: AmoClient, ledger: Ledger, account: Account, clinic_uid: str) -> _LiveAccount:
+def _mapped(asked: _Asked, ledger: Ledger, account: Account, clinic_uid: str) -> _LiveAccount:
     """Compare the mapping with the live account."""
     mapping = load_mapping(ledger, account.id).for_clinic(clinic_uid)
-    # At once: every run waits for these three answers before it does anything else.
-    with ThreadPoolExecutor(3, thread_name_prefix="gate") as pool:
-        stages = pool.submit(read_pipelines, client)
-        fields = [pool.submit(read_custom_fields, client, entity) for entity in ("contacts", "leads")]
-    pipelines = stages.result()
-    contact_fields, lead_fields = (found.result() for found in fields)
+    pipelines = asked.pipelines.result()
+    contact_fields, lead_fields = asked.contact_fields.result(), asked.lead_fields.result()
     drifts = check(mapping, pipelines, contact_fields, lead_fields)
     refuse_vital(drifts)
     schema = _digest([mapping.model_dump_json(), pipelines, contact_fields, lead_fields])
