@@ -16,6 +16,7 @@ from threading import Thread
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.collector import put_aside
 from tasks.data_docs import show_verdicts
 from tasks.errors import GuardError, RunStoppedError
 from tasks.extract import MARK, read_first, read_patients
@@ -98,7 +99,8 @@ def ahead_stopped(run_id: str) -> Iterator[None]:
     usual = sys.getswitchinterval()
     sys.setswitchinterval(PROMPT)  # what is read and planned meanwhile must not make a request late
     try:
-        yield
+        with put_aside():
+            yield
     finally:
         sys.setswitchinterval(usual)
         ahead = workspace(run_id).ahead

@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.adoption import mark
+from tasks.collector import put_aside
 from tasks.destination import AmoDestination, MappedCards
 from tasks.erasing import finish_erasures
 from tasks.loading.engine import load_plan
@@ -199,7 +200,7 @@ def settle(run_id: str) -> dict[str, int]:
 def load(run_id: str) -> dict[str, int]:
     """Send the plan to amoCRM; a snapshot row moves only when amoCRM acknowledged it."""
     space = workspace(run_id)
-    with progress_shown(space):
+    with put_aside(), progress_shown(space):
         run = apply_plan(space)
     get_run_logger().info(
         "Loaded %d planned rows with %d requests; left to people: %d values, overwritten by policy: %d",
