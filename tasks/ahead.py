@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from threading import Thread
 
@@ -99,7 +99,7 @@ def ahead_stopped(run_id: str) -> Iterator[None]:
     usual = sys.getswitchinterval()
     sys.setswitchinterval(PROMPT)  # what is read and planned meanwhile must not make a request late
     try:
-        with put_aside():
+        with put_aside() if workspace(run_id).early else nullcontext():
             yield
     finally:
         sys.setswitchinterval(usual)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from contextlib import nullcontext
 from dataclasses import replace
 
 from prefect import get_run_logger, task
@@ -200,7 +201,7 @@ def settle(run_id: str) -> dict[str, int]:
 def load(run_id: str) -> dict[str, int]:
     """Send the plan to amoCRM; a snapshot row moves only when amoCRM acknowledged it."""
     space = workspace(run_id)
-    with put_aside(), progress_shown(space):
+    with put_aside() if space.plan else nullcontext(), progress_shown(space):
         run = apply_plan(space)
     get_run_logger().info(
         "Loaded %d planned rows with %d requests; left to people: %d values, overwritten by policy: %d",
