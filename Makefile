@@ -8,7 +8,7 @@ TESTED := -c deployments/constraints.txt -e '.[dev,odbc]'
 # Some machines forbid Python to keep what it compiled: each process would compile all of Prefect anew, for seconds.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: venv demo bench faults soak test lint audit odbc postgresql chromium constraints clean
+.PHONY: venv demo bench faults soak test lint audit odbc postgresql redis chromium constraints clean
 
 $(STAMP): pyproject.toml deployments/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,10 +38,10 @@ $(VENV)-rivals: deployments/sandbox/rivals/rivals.txt
 
 # Each measurement by itself: python -m deployments.sandbox.NAME --help
 SAVE := --save docs/reference/benchmarks
-bench: $(STAMP) $(VENV)-datacompy $(VENV)-rivals odbc postgresql  ## Measure each part against a baseline, and make docs/reference/benchmarks.md of it
+bench: $(STAMP) $(VENV)-datacompy $(VENV)-rivals odbc postgresql redis  ## Measure each part against a baseline, and make docs/reference/benchmarks.md of it
 	$(BIN)/python -m deployments.sandbox.starts $(SAVE)
 	$(BIN)/python -m deployments.sandbox.tick --growth 8 --profile docs/reference/benchmarks/tick-after.txt $(SAVE)
-	$(BIN)/python -m deployments.sandbox.parts $(SAVE)
+	$(BIN)/python -m deployments.sandbox.parts --shared $(SAVE)
 	$(BIN)/python -m deployments.sandbox.extraction $(SAVE)
 	$(BIN)/python -m deployments.sandbox.quality $(SAVE)
 	$(BIN)/python -m deployments.sandbox.diff --patients 100000 --appointments 1000000 --times 1 \
@@ -80,6 +80,9 @@ odbc:  ## Install the system's ODBC manager and FreeTDS, where we may
 
 postgresql:  ## Install a PostgreSQL server, where we may; the tests start one of their own
 	$(call system,command -v initdb || ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
+
+redis:  ## Install a Redis server, where we may; make bench starts one of its own
+	$(call system,command -v redis-server,redis-server,Redis)
 
 chromium:  ## Install Debian's chromium, where we may; the tests of the UI drive it
 	$(call system,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium,browser)

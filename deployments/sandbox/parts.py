@@ -8,9 +8,13 @@ sizing of docs/how-to/scale.md is computed of this (``deployments.sandbox.sizing
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +23,13 @@ from zoneinfo import ZoneInfo
 import typer
 
 from deployments.cli.output import Output, OutputOption, say, table
+from deployments.doors import free_port
 from deployments.run_flow import SOCKET
 from deployments.sandbox.bench import CLINIC, DATABASE, TIMEZONE, admin, command, stand_in, surroundings, up
 from deployments.sandbox.clinic.generator import ClinicSpec, generate
 from deployments.sandbox.clinic.store import write_sqlite
 from deployments.sandbox.measuring import SaveOption, tell
+from deployments.sandbox.postgresql import databases, programs, serve
 from tasks.settings import Settings
 
 __all__ = ["PARTS", "main"]
@@ -42,6 +48,7 @@ PARTS = {
 SHOWN = ("Prefect's server", "PostgreSQL", "Redis", "worker", "runs and their host", "supervisor", "pages")
 #: Prefect's servers are named by addresses: these variables go to ``up`` as they are.
 HANDED_ON = ("PREFECT_SERVER_", "PREFECT_MESSAGING_", "PREFECT_REDIS_", "IDENT_AMOCRM_STATE_URL")
+REDIS_PORT = 6389  # or the next that is free
 
 
 class _Look:
@@ -101,16 +108,46 @@ def _ticks(home: Path, crm: str, seconds: float) -> tuple[int, int, _Look, _Look
     return reads, ended["requests"] - began["requests"], before, after
 
 
-def measure(folder: Path, seconds: float) -> dict[str, object]:
+@contextmanager
+def _servers(folder: Path) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL and Redis, as docs/how-to/scale.md wants them, and give the variables that name them."""
+    place, redis = programs(), shutil.which("redis-server")
+    if place is None or redis is None:
+        say("No PostgreSQL or no Redis here: make postgresql redis")
+        raise typer.Exit(1)
+    port = free_port("127.0.0.1", REDIS_PORT)
+    options = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder))
+    with serve(place) as server:
+        ledger, prefect = databases(server, 2)
+        broker = subprocess.Popen([redis, *options], stdout=subprocess.DEVNULL)  # noqa: S603 - Redis's own
+        try:
+            yield {
+                "IDENT_AMOCRM_STATE_URL": ledger,
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect.replace("+psycopg", "+asyncpg"),
+                "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+                "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
+                "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
+                "PREFECT_REDIS_MESSAGING_URL": f"redis://127.0.0.1:{port}/0",
+                "PREFECT_SERVER_DOCKET_URL": f"redis://127.0.0.1:{port}/1",
+            }
+        finally:
+            broker.terminate()
+            broker.wait()
+
+
+def measure(folder: Path, seconds: float, servers: Mapping[str, str]) -> dict[str, object]:
     """Measure every part, ``seconds`` at rest and as many with the schedule.
 
     Args:
         folder: An empty folder.
         seconds: How long each.
+        servers: Variables that name PostgreSQL and Redis.
     """
     home = folder / "home"
     around = surroundings(home, rate=7)
     around |= {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON)}
+    around |= servers
     today = datetime.now(tz=ZoneInfo(TIMEZONE)).date()
     write_sqlite(generate(ClinicSpec(today=today, patients=200, appointments=400)), folder / DATABASE)
     with stand_in(folder, around, 0) as crm, up(folder, around):
@@ -153,6 +190,9 @@ def measure(folder: Path, seconds: float) -> dict[str, object]:
 
 def main(
     seconds: Annotated[float, typer.Option(min=30, help="How long at rest, and how long with runs.")] = 300,
+    shared: Annotated[  # noqa: FBT002
+        bool, typer.Option(help="Ledger and Prefect on a PostgreSQL, messages by a Redis of its own.")
+    ] = False,
     save: SaveOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -160,8 +200,10 @@ def main(
     if sys.platform != "linux":
         say("This is measured on Linux only: it reads /proc.")
         raise typer.Exit(1)
-    with tempfile.TemporaryDirectory(prefix="ident-amocrm-parts-") as folder:
-        data = measure(Path(folder), seconds)
+    with tempfile.TemporaryDirectory(prefix="ident-amocrm-parts-") as name, ExitStack() as stack:
+        folder = Path(name)
+        servers = stack.enter_context(_servers(folder)) if shared else {}
+        data = measure(folder, seconds, servers)
     text = table(
         f"What each part costs; Prefect on {data['prefect_on']}, messages by {data['messages_by']}",
         *("part", "at rest, cores", "a run without changes, s", "memory, MB"),

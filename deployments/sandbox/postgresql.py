@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["programs", "serve"]
+import sqlalchemy as sa
+
+__all__ = ["databases", "programs", "serve"]
 
 
 def programs() -> Path | None:
@@ -48,3 +50,14 @@ def serve(place: Path) -> Iterator[str]:
             yield f"postgresql+psycopg://tester@/postgres?host={folder}"
         finally:
             run(place / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+def databases(server: str, count: int) -> list[str]:
+    """Create databases on a server, and return their addresses."""
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    names = [f"measured_{number}" for number in range(count)]
+    with closing(engine.connect()) as link:
+        for name in names:
+            link.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return [engine.url.set(database=name).render_as_string(hide_password=False) for name in names]

@@ -15,14 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-import sqlalchemy as sa
 import typer
 from rich.table import Table
 
@@ -43,7 +42,7 @@ from deployments.sandbox.bench import (
 from deployments.sandbox.clinic.generator import ClinicSpec, stream
 from deployments.sandbox.clinic.store import write_sqlite
 from deployments.sandbox.measuring import SaveOption, tell
-from deployments.sandbox.postgresql import programs, serve
+from deployments.sandbox.postgresql import databases, programs, serve
 from deployments.worker import KEY_FILE
 from tasks.settings import Settings
 
@@ -184,17 +183,6 @@ def _mark(card: dict[str, Any], code: str) -> str:
     return next(values, f"{code} of {card['id']}")
 
 
-def _databases(server: str, count: int) -> list[str]:
-    """Create databases on a server, and return their addresses."""
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    names = [f"ledger_{number}" for number in range(count)]
-    with closing(engine.connect()) as link:
-        for name in names:
-            link.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return [engine.url.set(database=name).render_as_string(hide_password=False) for name in names]
-
-
 def _shown(load: Load, found: Sequence[Loaded]) -> Table:
     text = table(
         f"Workers that share an account's rate: {load.patients} patients, {load.appointments} appointments, "
@@ -239,7 +227,7 @@ def main(
         raise typer.Exit(1)
     load, found = Load(patients, appointments, rate, latency_ms), []
     with serve(place) as server:
-        for workers, url in zip((1, WORKERS), _databases(server, 2), strict=True):
+        for workers, url in zip((1, WORKERS), databases(server, 2), strict=True):
             with tempfile.TemporaryDirectory(prefix="ident-amocrm-workers-") as folder:
                 found.append(measure(load, workers, url, Path(folder), note=say))
     text = _shown(load, found)
