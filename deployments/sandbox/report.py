@@ -40,7 +40,8 @@ Each figure stands beside a baseline of the same run: ratios can be expected els
 """
 #: The reasons are a person's: see there.
 WHY: Final = (
-    "What stands in the way of each, and what would help: [what-is-reached.md](../explanation/what-is-reached.md)."
+    "What stands in the way of each, and what would help: "
+    "[what-is-reached.md](../explanation/what-is-reached.md)."
 )
 
 
