@@ -101,7 +101,7 @@ def test_the_exit_code_of_workers_tells_a_pace_that_was_not_kept(
 
     monkeypatch.setattr(workers, "programs", Path)
     monkeypatch.setattr(workers, "serve", nowhere)
-    monkeypatch.setattr(workers, "_databases", lambda _server, count: ["postgresql://nowhere"] * count)
+    monkeypatch.setattr(workers, "databases", lambda _server, count: ["postgresql://nowhere"] * count)
     loads = {1: replace(LOADED, workers=1), workers.WORKERS: several}
     monkeypatch.setattr(workers, "measure", lambda _load, number, _url, _folder, note: loads[number])
     app = typer.Typer()
